@@ -1,0 +1,1 @@
+"""The owner's settings: their shape, how they are read, and what every mistake is called."""

@@ -1,0 +1,191 @@
+"""All that can happen to the kiosk. Every event of a turn carries the turn's number."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class Link(Enum):
+    """What the connection to whoever answers is like."""
+
+    DOWN = "down"
+    CONNECTING = "connecting"
+    UP = "up"
+    REFUSED = "refused"  # only the owner can mend it: a bad key, no credit, an unknown model
+
+
+class Fault(Enum):
+    """What the kiosk lacks and goes on without, until it comes back."""
+
+    MICROPHONE = "microphone"
+    SPEAKER = "speaker"
+    PANEL = "panel"
+    BUTTON_STUCK = "button-stuck"
+
+
+class Ending(Enum):
+    """How an answer ended at whoever gave it (it may still be playing)."""
+
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"  # the answerer stopped by a limit or a filter of its own
+    CUT = "cut"  # the connection went away in the middle
+    FAILED = "failed"
+
+
+class Speaker(Enum):
+    """Who said a piece of text."""
+
+    VISITOR = "visitor"
+    KIOSK = "kiosk"
+
+
+@frozen
+class Started:
+    """Every part has been started once; the kiosk takes visitors."""
+
+
+@frozen
+class Pressed:
+    """The push-to-talk button went down (debounced)."""
+
+
+@frozen
+class Released:
+    """The push-to-talk button went up (debounced)."""
+
+
+@frozen
+class UtteranceEnded:
+    """The last block of a turn's utterance, post-roll included, has been recorded."""
+
+    turn: int
+    duration_ms: int
+
+
+@frozen
+class LinkChanged:
+    """The link is in another state; `cause` is one line for the owner."""
+
+    link: Link
+    cause: str = ""
+
+
+@frozen
+class FaultRaised:
+    """A part of the kiosk is missing; `cause` says what, where, and what to do."""
+
+    fault: Fault
+    cause: str = ""
+
+
+@frozen
+class FaultCleared:
+    """A part that was missing is back."""
+
+    fault: Fault
+
+
+@frozen
+class AnswerAudio:
+    """A piece of an answer: `pcm` is passed on untouched, `duration_ms` is its length."""
+
+    turn: int
+    pcm: bytes
+    duration_ms: float
+
+
+@frozen
+class AnswerEnded:
+    """No more of this answer will come. `reason` is one line for the owner's log."""
+
+    turn: int
+    ending: Ending
+    reason: str = ""
+
+
+@frozen
+class Transcript:
+    """What was said, as far as whoever answers tells (a whole text, not a piece)."""
+
+    turn: int
+    speaker: Speaker
+    text: str
+
+
+@frozen
+class Usage:
+    """What an answer cost, in tokens. `cached` are input tokens of a lower price."""
+
+    turn: int
+    input_text: int = 0
+    input_audio: int = 0
+    cached_text: int = 0
+    cached_audio: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+
+    @property
+    def total(self) -> int:
+        """All tokens, in and out."""
+        return self.input_text + self.input_audio + self.output_text + self.output_audio
+
+
+@frozen
+class SpeakingStarted:
+    """The first frame of a turn's answer was handed to the sound card."""
+
+    turn: int
+
+
+@frozen
+class SpeakingFinished:
+    """All of a turn's answer was played to its end (after `FinishSpeaking`)."""
+
+    turn: int
+    heard_ms: int
+
+
+@frozen
+class SpeakingStopped:
+    """The speaker fell silent in mid-answer (after `StopSpeaking`), having played `heard_ms`."""
+
+    turn: int
+    heard_ms: int
+
+
+@frozen
+class SignFinished:
+    """The sound of a sign has been played (or cut off)."""
+
+
+@frozen
+class StopRequested:
+    """SIGTERM or SIGINT: the kiosk is to go."""
+
+
+@frozen
+class Tick:
+    """`Kiosk.deadline` has passed."""
+
+
+Event = (
+    Started
+    | Pressed
+    | Released
+    | UtteranceEnded
+    | LinkChanged
+    | FaultRaised
+    | FaultCleared
+    | AnswerAudio
+    | AnswerEnded
+    | Transcript
+    | Usage
+    | SpeakingStarted
+    | SpeakingFinished
+    | SpeakingStopped
+    | SignFinished
+    | StopRequested
+    | Tick
+)

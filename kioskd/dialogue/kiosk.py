@@ -1,0 +1,73 @@
+"""The dialogue's one door: events and the time go in, effects come out. PURE.
+
+What concerns every state (`Surroundings`) is noticed first; then the table decides. An event that belongs to another
+turn than the current one comes too late and is dropped before either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kioskd.config.schema import Conversation
+from kioskd.dialogue.effects import Effect, Show, State, View
+from kioskd.dialogue.events import Event, SpeakingStopped
+from kioskd.dialogue.outcomes import Scene
+from kioskd.dialogue.surroundings import Surroundings
+from kioskd.dialogue.table import TABLE
+from kioskd.dialogue.turn import Turn
+
+TURN_DUE: dict[State, Callable[[Turn, Conversation], float]] = {
+    State.LISTENING: Turn.utterance_due,
+    State.THINKING: Turn.answer_due,
+    State.SPEAKING: Turn.speaking_due,
+}
+
+
+class Kiosk:
+    """What the kiosk does. `now` is in seconds of any clock that never goes back."""
+
+    def __init__(self, settings: Conversation) -> None:
+        self._scene = Scene(settings, Surroundings(settings))
+        self._shown: View | None = None
+
+    @property
+    def view(self) -> View:
+        """What can be seen of the kiosk from outside."""
+        return self._scene.view
+
+    @property
+    def turn(self) -> int | None:
+        """The number of the turn under way."""
+        return self._scene.turn.number if self._scene.turn else None
+
+    @property
+    def deadline(self) -> float | None:
+        """When a `Tick` is due; None while time alone changes nothing."""
+        scene = self._scene
+        if scene.state is State.STOPPED:
+            return None
+        due = list(scene.around.timers())
+        if scene.turn:
+            due.append(TURN_DUE[scene.state](scene.turn, scene.settings))
+        if scene.stop_by is not None:
+            due.append(scene.stop_by)
+        if scene.state is State.READY and scene.visitor_seen_at is not None:
+            due.append(scene.visitor_seen_at + scene.settings.forget_after_s)
+        return min(due, default=None)
+
+    def step(self, event: Event, now: float) -> list[Effect]:
+        """What is to be done about `event`, in this order."""
+        scene = self._scene
+        scene.effects = []
+        if self._is_current(event) and scene.around.notice(event, now):
+            TABLE[scene.state, type(event)](scene, event, now)
+        if scene.state is not State.STOPPED and self._shown != scene.view:
+            self._shown = scene.view
+            scene.effects.append(Show(scene.view))
+        return scene.effects
+
+    def _is_current(self, event: Event) -> bool:
+        number: int | None = getattr(event, "turn", None)
+        if number is None or number == self.turn:
+            return True
+        return isinstance(event, SpeakingStopped) and number == self._scene.silencing

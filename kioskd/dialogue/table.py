@@ -1,0 +1,62 @@
+"""The transition table: what every event means in every state. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kioskd.dialogue import outcomes as o
+from kioskd.dialogue.effects import State
+from kioskd.dialogue.events import (
+    AnswerAudio,
+    AnswerEnded,
+    Event,
+    FaultCleared,
+    FaultRaised,
+    LinkChanged,
+    Pressed,
+    Released,
+    SignFinished,
+    SpeakingFinished,
+    SpeakingStarted,
+    SpeakingStopped,
+    Started,
+    StopRequested,
+    Tick,
+    Transcript,
+    Usage,
+    UtteranceEnded,
+)
+
+Outcome = Callable[[o.Scene, Any, float], None]
+
+_ = o.ignored
+
+# fmt: off
+ROWS: dict[type[Event], tuple[Outcome, Outcome, Outcome, Outcome, Outcome]] = {
+    #                  starting           ready         listening                thinking            speaking
+    Started:          (o.opened,          _,            _,                       _,                  _),
+    Pressed:          (o.press_too_early, o.press,      _,                       o.press_in_thought, o.barge_in),
+    Released:         (_,                 _,            o.release,               _,                  _),
+    UtteranceEnded:   (_,                 _,            _,                       o.utterance_ended,  _),
+    LinkChanged:      (_,                 _,            o.link_in_turn,          o.link_in_turn,     _),
+    FaultRaised:      (_,                 _,            o.fault_while_listening, o.fault_in_thought, _),
+    FaultCleared:     (_,                 _,            _,                       _,                  _),
+    AnswerAudio:      (_,                 _,            _,                       o.first_audio,      o.more_audio),
+    AnswerEnded:      (_,                 _,            _,                       o.ended_unheard,    o.answer_ended),
+    Transcript:       (_,                 _,            _,                       _,                  _),
+    Usage:            (_,                 _,            _,                       _,                  _),
+    SpeakingStarted:  (_,                 _,            _,                       _,                  _),
+    SpeakingFinished: (_,                 _,            _,                       _,                  o.speaking_ended),
+    SpeakingStopped:  (_,                 o.silenced,   o.silenced,              o.silenced,         o.speaking_ended),
+    SignFinished:     (_,                 _,            _,                       _,                  _),
+    StopRequested:    (o.stop,            o.stop,       o.stop,                  o.stop,             o.stop_speaking),
+    Tick:             (_,                 o.tick_ready, o.tick_listening,        o.tick_thinking,    o.tick_speaking),
+}
+# fmt: on
+
+COLUMNS = (State.STARTING, State.READY, State.LISTENING, State.THINKING, State.SPEAKING)
+
+TABLE: dict[tuple[State, type[Event]], Outcome] = {
+    (state, event): outcome for event, row in ROWS.items() for state, outcome in zip(COLUMNS, row, strict=True)
+} | {(State.STOPPED, event): o.ignored for event in ROWS}

@@ -1,0 +1,49 @@
+"""One turn: from the press that opens it to the answer, apology, discard or sign that ends it. PURE."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from kioskd.config.schema import Conversation
+from kioskd.dialogue.events import Ending
+
+PLAY_OUT_MARGIN_S = 5.0  # what earcons before it, underruns and the sink's own latency may add to an answer's length
+
+
+@define
+class Turn:
+    """What the dialogue remembers of the current turn. All times are seconds of the caller's clock."""
+
+    number: int
+    pressed_at: float
+    released_at: float = 0.0
+    asked: bool = False
+    utterance_ended: bool = False
+    ending: Ending | None = None
+    stalled: bool = False
+    last_audio_at: float = 0.0
+    play_out_by: float = 0.0
+
+    def heard_more(self, duration_ms: float, now: float) -> None:
+        """Another piece of the answer is queued behind what is still playing."""
+        self.last_audio_at = now
+        self.play_out_by = max(self.play_out_by, now) + duration_ms / 1000
+
+    def end(self, ending: Ending, now: float) -> None:
+        """No more of the answer comes; what is queued still plays out."""
+        self.ending = ending
+        self.play_out_by = max(self.play_out_by, now)
+
+    def utterance_due(self, settings: Conversation) -> float:
+        """When the utterance is long enough for anybody."""
+        return self.pressed_at + settings.max_utterance_s
+
+    def answer_due(self, settings: Conversation) -> float:
+        """When the visitor has waited long enough for an answer to begin."""
+        return self.released_at + settings.answer_timeout_s
+
+    def speaking_due(self, settings: Conversation) -> float:
+        """When an answer that began must have gone on (while it comes in) or must have been played."""
+        if self.ending is None:
+            return self.last_audio_at + settings.answer_stall_s
+        return self.play_out_by + PLAY_OUT_MARGIN_S

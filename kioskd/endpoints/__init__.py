@@ -1,0 +1,1 @@
+"""Who answers: the port, its kinds, and the policy of a link that fails."""
