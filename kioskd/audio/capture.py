@@ -1,0 +1,245 @@
+"""The capture thread: it alone opens, reads and closes the microphone, and never waits without a timeout.
+
+Idle it wakes about ten times a second and drains the device into the pre-roll ring; only while an utterance is
+recorded does it wake every period. Commands come in through a deque and an eventfd, so that a press acts at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, field
+
+from kioskd.audio.capture_port import Begin, CaptureDevice, Command, Discard, End, Listener, OpenDevice, Vitals
+from kioskd.audio.errors import DeviceError, DeviceLostError, Direction
+from kioskd.audio.outage import Outage
+from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
+from kioskd.audio.ring import PreRollRing
+from kioskd.audio.utterance import Utterance
+from kioskd.audio.wakeup import Wakeup
+from kioskd.dialogue.events import Fault
+
+log = logging.getLogger(__name__)
+
+BUFFER_PERIODS = 8
+SHORTEST_BUFFER_MS = 200  # an idle thread sleeps for half of it, and gaps of 85 ms more were seen under load
+LONGEST_SLEEP_S = 0.1  # ten wake-ups a second cost next to nothing, and the heartbeat shows them
+FIRST_CHUNK_BYTES = bytes_of(20)  # soon on the wire
+CHUNK_BYTES = bytes_of(100)  # then few messages: each costs the event loop three passes
+STALLED_AFTER_S = 3.0  # a healthy device gives its first sound within a second, even over Bluetooth
+POST_ROLL_GRACE_S = 0.5  # beyond it the visitor's answer matters more than the last word's end
+HEAD_START_S = 2.0  # a sound server may hold back this much before the first read
+FASTEST_CLOCK = 1.1  # no crystal is that wrong: what comes faster is a file
+QUIET_AFTER_OVERRUN_S = 60.0
+MAX_COMMANDS = 64  # presses that a thread hung in the kernel may leave lying; the watchdog ends that state
+
+
+@define
+class _Recording:
+    """The utterance at hand, and what of it was not handed over yet."""
+
+    utterance: Utterance
+    chunk_bytes: int = FIRST_CHUNK_BYTES
+    pending: bytearray = field(factory=bytearray)
+    post_roll_bytes: int | None = None
+    """Bytes to record yet; None while the button is down."""
+    give_up_at: float = 0.0
+
+
+@define(eq=False)
+class Capture:
+    """One life of the capture thread: call `run` in a thread of its own, `stop` from any other."""
+
+    device: str
+    period_frames: int
+    ring: PreRollRing
+    listener: Listener
+    vitals: Vitals
+    commands: deque[Command]
+    wakeup: Wakeup
+    clock: Callable[[], float]
+    open_device: OpenDevice
+    _pcm: CaptureDevice | None = field(default=None, init=False)
+    _outage: Outage = field(factory=lambda: Outage(Fault.MICROPHONE), init=False)
+    _recording: _Recording | None = field(default=None, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _opened_at: float = field(default=0.0, init=False)
+    _sound_at: float = field(default=0.0, init=False)
+    _frames_since_open: int = field(default=0, init=False)
+    _overruns: int = field(default=0, init=False)
+    _overrun_at: float = field(default=0.0, init=False)
+
+    def stop(self) -> None:
+        """Let `run` return soon, its device closed."""
+        self._stopping = True
+        self.wakeup.set()
+
+    def run(self) -> None:
+        """Keep the device open and drained, and obey the commands, until stopped."""
+        try:
+            while not self._stopping:
+                self.vitals.heartbeat = self.clock()
+                try:
+                    self._turn()
+                except DeviceError as error:
+                    self._lose(error)
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        """Wait, read what there is, do what was asked: in this order, so that `Begin` and `End` fall on a sample."""
+        if self._pcm is None and self.clock() >= self._outage.retry_at:
+            self._open()
+        self._wait()
+        self.wakeup.clear()
+        arrived = len(self.commands)  # what comes during the drain waits for the next: sound before it would be missed
+        if self._pcm is not None:
+            self._drain(self._pcm)
+        for _ in range(arrived):
+            self._obey(self.commands.popleft())
+        self._end_overdue()
+
+    def _open(self) -> None:
+        shortest = SHORTEST_BUFFER_MS * RATE_HZ // 1000
+        pcm = self.open_device(self.device, self.period_frames, max(BUFFER_PERIODS * self.period_frames, shortest))
+        pcm.watch(self.wakeup.descriptor)
+        self._pcm = pcm
+        self._opened_at = self._sound_at = self.clock()
+        self._frames_since_open = 0
+        pcm.read()  # starts it
+
+    def _wait(self) -> None:
+        if self.commands:
+            return
+        if self._pcm is None:
+            self.wakeup.wait(min(LONGEST_SLEEP_S, self._outage.retry_at - self.clock()))
+        elif self._recording is not None:
+            self._pcm.wait(LONGEST_SLEEP_S * 1000)
+        else:
+            self.wakeup.wait(min(LONGEST_SLEEP_S, self._pcm.buffer_frames / RATE_HZ / 2))
+
+    def _drain(self, pcm: CaptureDevice) -> None:
+        """Take all that was captured. Raises DeviceError for a device that is lost, stalled or no microphone."""
+        now = self.clock()
+        plausible_frames = (now - self._opened_at + HEAD_START_S) * FASTEST_CLOCK * RATE_HZ
+        blocks = []
+        while block := pcm.read():
+            blocks.append(block)
+            self._frames_since_open += len(block) // FRAME_BYTES
+            if self._frames_since_open > plausible_frames:  # not a byte is kept: ALSA's null "captures" stale memory
+                raise DeviceError(
+                    self.device, Direction.CAPTURE, "gives sound faster than real time: it is no microphone"
+                )
+        if blocks:
+            self._hear(blocks, now)
+        if block is None:
+            self._overrun(now)
+        elif self._overruns and now - self._overrun_at > QUIET_AFTER_OVERRUN_S:
+            log.info("microphone: no overrun any more, after %d", self._overruns)
+            self._overruns = 0
+        if not blocks:
+            self._hear_nothing(pcm, now)
+
+    def _hear(self, blocks: list[bytes], now: float) -> None:
+        self._sound_at = now
+        self.vitals.newest = blocks[-1]
+        if not self.vitals.present:
+            self.vitals.present = True
+            if mended := self._outage.mended():
+                self.listener.fault(mended)
+        sound = b"".join(blocks)
+        self.vitals.frames += len(sound) // FRAME_BYTES
+        self._keep(sound)
+
+    def _hear_nothing(self, pcm: CaptureDevice, now: float) -> None:
+        if now - self._sound_at > STALLED_AFTER_S:
+            raise DeviceLostError(self.device, Direction.CAPTURE, f"gave no sound for {STALLED_AFTER_S:.0f} s")
+        if self._recording is not None and not self.commands:
+            self.wakeup.wait(pcm.period_frames / RATE_HZ)  # ready, yet nothing to read: don't spin
+
+    def _overrun(self, now: float) -> None:
+        self.vitals.xruns += 1
+        self._overruns += 1
+        self._overrun_at = now
+        self.ring.clear()  # a pre-roll has no hole in it
+        level = logging.WARNING if self._overruns == 1 else logging.DEBUG
+        log.log(level, "microphone %r: overrun, sound was lost; the machine is too busy", self.device)
+
+    def _keep(self, block: bytes) -> None:
+        recording = self._recording
+        if recording is None:
+            self.ring.push(block)
+            return
+        if recording.post_roll_bytes is not None:
+            block = block[: recording.post_roll_bytes]
+            recording.post_roll_bytes -= len(block)
+        recording.pending += block
+        if recording.post_roll_bytes == 0:
+            self._finish(recording)
+        elif len(recording.pending) >= recording.chunk_bytes:
+            self._hand_over(recording)
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Begin(utterance, pre_roll_bytes):
+                self._recording = _Recording(utterance)
+                self._recording.pending += self.ring.take(pre_roll_bytes)
+                self._hand_over(self._recording)
+            case End(turn, post_roll_bytes):
+                self._end(turn, post_roll_bytes)
+            case Discard():
+                self._recording = None
+
+    def _end(self, turn: int, post_roll_bytes: int) -> None:
+        recording = self._recording
+        if recording is None or recording.utterance.turn != turn:
+            self.listener.finished(turn)
+        elif not self.vitals.present or post_roll_bytes == 0:
+            self._finish(recording)
+        elif recording.post_roll_bytes is None:
+            recording.post_roll_bytes = post_roll_bytes
+            recording.give_up_at = self.clock() + post_roll_bytes / FRAME_BYTES / RATE_HZ + POST_ROLL_GRACE_S
+
+    def _end_overdue(self) -> None:
+        """A device that stalls in the post-roll must not keep the visitor waiting."""
+        recording = self._recording
+        if recording is None or recording.post_roll_bytes is None:
+            return
+        if self.clock() >= recording.give_up_at:
+            self._finish(recording)
+
+    def _finish(self, recording: _Recording) -> None:
+        self._hand_over(recording)
+        self._recording = None
+        self.listener.finished(recording.utterance.turn)
+
+    def _hand_over(self, recording: _Recording) -> None:
+        if recording.pending:
+            self.listener.captured(recording.utterance, bytes(recording.pending))
+            recording.pending.clear()
+            recording.chunk_bytes = CHUNK_BYTES
+
+    def _lose(self, error: DeviceError) -> None:
+        if self._pcm is not None:  # else an utterance may have begun without a device: it may yet hear something
+            self._close()
+        if raised := self._outage.failed(error, self.clock()):
+            self.listener.fault(raised)
+
+    def _close(self) -> None:
+        """Close the device; what was being recorded ends here, and the ring forgets."""
+        if self._pcm is not None:
+            self._pcm.close()
+            self._pcm = None
+        self.vitals.present = False
+        self.vitals.newest = b""
+        self.ring.clear()
+        recording, self._recording = self._recording, None
+        if recording is None:
+            return
+        self._hand_over(recording)
+        if recording.post_roll_bytes is None:
+            self.listener.cut(recording.utterance)
+        else:
+            self.listener.finished(recording.utterance.turn)

@@ -1,0 +1,184 @@
+"""The third layer of reading settings: what the values mean, each by itself and together."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from kioskd.config.files import UnreadableFileError, read_small_file
+from kioskd.config.pins import ALLOWED_PINS, bcm_number
+from kioskd.config.problems import Problem
+from kioskd.config.schema import Audio, Conversation, Dialect, Endpoint, KeySource, LampKind, Panel, Settings
+from kioskd.config.secrets import KEY_PLACES
+from kioskd.config.shape import Lines
+
+MAX_CA_BYTES = 1024 * 1024  # all of Debian's certificate authorities take 0.2 MiB
+FRAMES_PER_MS = 24  # all sound is 24 kHz
+MIN_PERIODS = 2  # ALSA plays one while the other is filled
+
+_PINS_OF_LAMP = {LampKind.NONE: 0, LampKind.LED: 1, LampKind.PWM: 1, LampKind.RGB: 3}
+
+_ENDPOINT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY_PARAMETER = re.compile(r"(?i)(?:.*[_-])?(?:api-?)?(?:key|apikey|token|secret|password|signature)|code|auth|sig")
+
+Finding = tuple[str, str]  # the key below the section, the message
+
+
+def check(settings: Settings, lines: Lines) -> Iterator[Problem]:
+    """Every contradiction in settings whose types and bounds are right."""
+    findings: list[Finding] = [
+        *_below("conversation", _conversation(settings.conversation)),
+        *_below("audio", _audio(settings.audio)),
+        *_below("panel", _panel(settings.panel)),
+    ]
+    first: dict[str, int] = {}
+    for number, endpoint in enumerate(settings.endpoints):
+        section = f"endpoints[{number}]"
+        findings += _below(section, _endpoint(endpoint))
+        earlier = first.setdefault(endpoint.name, number)
+        if earlier != number:
+            findings.append((f"{section}.name", f"{endpoint.name} is already the name of endpoints[{earlier}]"))
+    for key, message in findings:
+        yield lines.problem(key, message)
+
+
+def _below(section: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    for key, message in findings:
+        yield f"{section}.{key}", message
+
+
+def _conversation(conversation: Conversation) -> Iterator[Finding]:
+    longest, shortest = conversation.max_utterance_s, conversation.min_utterance_ms
+    if shortest >= longest * 1000:
+        yield "min_utterance_ms", f"must be less than max_utterance_s ({longest:g} s), not {shortest} ms"
+    if conversation.stuck_button_s <= longest:
+        stuck = conversation.stuck_button_s
+        yield "stuck_button_s", f"must be more than max_utterance_s ({longest:g} s), not {stuck:g} s"
+    if conversation.language is not None and not _LANGUAGE.fullmatch(conversation.language):
+        yield "language", "must be a language's code, such as de or en"
+
+
+def _audio(audio: Audio) -> Iterator[Finding]:
+    least = math.ceil(MIN_PERIODS * audio.period_frames / FRAMES_PER_MS)
+    if audio.buffer_ms < least:
+        yield (
+            "buffer_ms",
+            (
+                f"must hold at least {MIN_PERIODS} periods of period_frames ({audio.period_frames} frames at 24 kHz): "
+                f"{least} ms or more, not {audio.buffer_ms}"
+            ),
+        )
+
+
+def _panel(panel: Panel) -> Iterator[Finding]:
+    kind, pins = panel.lamp.kind, panel.lamp.pins
+    if len(pins) != _PINS_OF_LAMP[kind]:
+        needed = {0: "no pins: []", 1: "one pin", 3: "three pins: red, green, blue"}[_PINS_OF_LAMP[kind]]
+        yield "lamp.pins", f"a lamp of the kind {kind.value} has {needed}; {len(pins)} are given"
+    used: dict[int, str] = {}
+    for key, pin in [("button.pin", panel.button.pin), *((f"lamp.pins[{n}]", pin) for n, pin in enumerate(pins))]:
+        number = bcm_number(pin)
+        if number is None:
+            yield key, f"{pin} is no GPIO pin of the header; allowed: {ALLOWED_PINS}"
+        elif number in used:
+            yield key, f"GPIO{number} is already used by panel.{used[number]}; give each its own pin"
+        else:
+            used[number] = key
+
+
+def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
+    if not _ENDPOINT_NAME.fullmatch(endpoint.name):
+        yield "name", "must be 1 to 32 of a-z, 0-9 and -, and not begin with -"
+    yield from _url(endpoint)
+    yield from _key(endpoint.key)
+    if endpoint.temperature is not None and endpoint.dialect is not Dialect.BETA:
+        yield "temperature", "exists only in the dialect beta; remove it, or set dialect: beta"
+    if endpoint.ping_timeout_s >= endpoint.ping_interval_s:
+        interval = endpoint.ping_interval_s
+        yield "ping_timeout_s", f"must be less than ping_interval_s ({interval:g} s), not {endpoint.ping_timeout_s:g} s"
+    for part in ("answer_timeout_s", "stream_timeout_s"):
+        if getattr(endpoint.http, part) > endpoint.http.total_timeout_s:
+            yield f"http.{part}", f"must not be more than http.total_timeout_s ({endpoint.http.total_timeout_s:g} s)"
+    if endpoint.proxy is not None:
+        yield from _proxy(endpoint.proxy)
+    if endpoint.extra_ca is not None and (fault := _fault_of_ca(endpoint.extra_ca)):
+        yield "extra_ca", f"{endpoint.extra_ca} {fault}"
+
+
+def _url(endpoint: Endpoint) -> Iterator[Finding]:
+    url = _split(endpoint.url)
+    if url is None or not url.hostname:
+        yield "url", "is no URL of a server; it looks like wss://api.openai.com/v1/realtime"
+        return
+    if url.username is not None:
+        yield "url", f"holds a user name or a password before the @; {KEY_PLACES}"
+    keys = [name for name, _ in parse_qsl(url.query, keep_blank_values=True) if _KEY_PARAMETER.fullmatch(name)]
+    for name in keys:
+        yield "url", f"holds the parameter {name}=; {KEY_PLACES}"
+    if url.fragment:
+        yield "url", "holds a #, behind which nothing is sent; remove that part"
+    if url.scheme not in ("wss", "ws"):
+        yield "url", "must begin with wss://"
+    elif url.scheme == "ws" and not endpoint.plain_text_allowed and not _is_loopback(url.hostname):
+        yield (
+            "url",
+            (
+                "would send the key and the visitor's voice unencrypted; use wss://, or, for a server in your own "
+                "network, set plain_text_allowed: true"
+            ),
+        )
+
+
+def _key(source: KeySource) -> Iterator[Finding]:
+    if source.credential is not None and not _CREDENTIAL.fullmatch(source.credential):
+        yield "key.credential", "must be the name of a systemd credential: letters, digits, - _ and ., no slash"
+    if source.file is not None and not Path(source.file).is_absolute():
+        yield "key.file", "must be the whole path of a file, beginning with /"
+    if source.environment is not None and not _VARIABLE.fullmatch(source.environment):
+        yield "key.environment", "must be the name of an environment variable, such as OPENAI_API_KEY"
+
+
+def _proxy(text: str) -> Iterator[Finding]:
+    proxy = _split(text)
+    if proxy is None or not proxy.hostname or proxy.scheme != "http" or proxy.path not in ("", "/") or proxy.query:
+        yield "proxy", "must be the URL of an HTTP proxy, such as http://proxy.lan:3128"
+    elif proxy.username is not None:
+        yield "proxy", "holds a user name or a password, which do not belong into this file; use a proxy without one"
+
+
+def _split(text: str) -> SplitResult | None:
+    """The parts of a URL, or None where it has none, an impossible port, or characters that no URL has."""
+    if not text.isascii() or " " in text:
+        return None
+    try:
+        url = urlsplit(text)
+        # The port is parsed only when it is asked for.
+        return url if url.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _fault_of_ca(name: str) -> str:
+    if not Path(name).is_absolute():
+        return "must be the whole path of a file, beginning with /"
+    try:
+        content = read_small_file(Path(name), MAX_CA_BYTES).content
+    except UnreadableFileError as error:
+        return str(error)
+    return "" if b"-----BEGIN CERTIFICATE-----" in content else "holds no certificate in PEM form"

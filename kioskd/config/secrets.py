@@ -1,0 +1,160 @@
+"""The API key: where it may lie, how it is read, and how to keep it out of every text.
+
+A key is read from a systemd credential, a file that only its owner reads, or an environment variable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from kioskd.config.files import MissingFileError, UnreadableFileError, read_small_file
+from kioskd.config.schema import KeySource
+
+MAX_KEY_BYTES = 16 * 1024  # a JWT of a token broker takes up to some 8 KiB
+
+KEY_PLACES = (
+    "the key does not belong into this file; put it in a systemd credential (key.credential), a file of mode 0600 "
+    "(key.file) or an environment variable (key.environment)"
+)
+
+# The prefixes of OpenAI (sk-, ek_), HolySheep (hsa-) and their look-alikes, with at least twelve characters behind:
+# "sk-..." in a comment is no key. The text before is kept out of words such as "task-oriented-conversations".
+_KEY_LIKE = re.compile(r"(?<![A-Za-z0-9])(?:sk|hsa)-[A-Za-z0-9_-]{12,}|(?<![A-Za-z0-9])ek_[A-Za-z0-9_-]{8,}")
+
+
+class KeyUnavailable(ValueError):  # noqa: N818  (the name says it better than an ending)
+    """There is no usable key; the text says in one line what, where, and what to do. It never holds the key."""
+
+
+class Secret:
+    """A text that masks itself wherever it is printed, formatted or logged, and refuses to be pickled."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that sends it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not written anywhere")
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a piece of text holds what is most likely an API key."""
+    return _KEY_LIKE.search(text) is not None
+
+
+def mask_keys(text: str) -> str:
+    """The text with everything in it that looks like an API key replaced by stars."""
+    return _KEY_LIKE.sub("***", text)
+
+
+def read_secret(source: KeySource, environ: Mapping[str, str]) -> Secret:
+    """The key as a Secret; see `read_key`."""
+    return Secret(read_key(source, environ))
+
+
+def read_key(source: KeySource, environ: Mapping[str, str]) -> str:
+    """The API key from the first place of `source` that exists: credential, file, environment variable.
+
+    `environ` also names the directory of the credentials (`CREDENTIALS_DIRECTORY`, systemd.exec(5)).
+    Raises KeyUnavailable where there is none, or where the first that exists can't be used.
+    """
+    missing: list[str] = []
+    for place, key, why_not in _readings(source, environ):
+        if key is not None:
+            return _checked(key, place)
+        if why_not:
+            missing.append(f"{place} {why_not}")
+    if not missing:
+        raise KeyUnavailable("no key is named: give the endpoint a key.credential, key.file or key.environment")
+    raise KeyUnavailable(f"no key found: {'; '.join(missing)}")
+
+
+_Reading = tuple[str, bytes | None, str]  # the place, what lies there, else why nothing does ("": not named)
+
+
+def _readings(source: KeySource, environ: Mapping[str, str]) -> Iterator[_Reading]:
+    """One after the other, so that what lies behind the first that exists is never looked at."""
+    yield _from_credential(source.credential, environ)
+    yield _from_file(source.file)
+    yield _from_environ(source.environment, environ)
+
+
+def _from_credential(name: str | None, environ: Mapping[str, str]) -> _Reading:
+    if name is None:
+        return ("", None, "")
+    place = f"credential {name}"
+    if "/" in name or name in ("", ".", ".."):
+        raise KeyUnavailable(f"{place}: a credential has a plain name without a slash; correct key.credential")
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return (place, None, "is not there (kioskd was not started with credentials; see LoadCredential= in the unit)")
+    path = Path(directory) / name
+    try:
+        # The mode is not judged: systemd grants access by ACL, whose mask shows as the group's bits.
+        return (f"{place} ({path})", read_small_file(path, MAX_KEY_BYTES).content, "")
+    except MissingFileError:
+        return (place, None, f"is not in {directory} (add LoadCredential={name}:/path/of/the/key to the unit)")
+    except UnreadableFileError as error:
+        raise KeyUnavailable(f"{place}: {path} {error}") from None
+
+
+def _from_file(name: str | None) -> _Reading:
+    if name is None:
+        return ("", None, "")
+    place = f"file {name}"
+    try:
+        found = read_small_file(Path(name), MAX_KEY_BYTES)
+    except MissingFileError:
+        return (place, None, "does not exist (write the key there, then: chmod 600)")
+    except UnreadableFileError as error:
+        raise KeyUnavailable(f"{place} {error}") from None
+    if found.owner not in (0, os.geteuid()):
+        raise KeyUnavailable(
+            f"{place} belongs to user id {found.owner}, who could change it; run: chown {os.geteuid()} {name}"
+        )
+    if found.mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise KeyUnavailable(f"{place} is open to others (mode {found.mode:04o}); run: chmod 600 {name}")
+    return (place, found.content, "")
+
+
+def _from_environ(name: str | None, environ: Mapping[str, str]) -> _Reading:
+    if name is None:
+        return ("", None, "")
+    place = f"environment variable {name}"
+    text = environ.get(name)
+    if text is None:
+        return (place, None, "is not set")
+    return (place, text.encode("utf-8", "surrogateescape"), "")
+
+
+def _checked(raw: bytes, place: str) -> str:
+    """The key without surrounding white space; a key is printable ASCII in one piece (RFC 9110, field values)."""
+    stripped = raw.strip()
+    if not stripped:
+        raise KeyUnavailable(f"{place} is empty; write the key there")
+    if len(stripped.split()) > 1:
+        raise KeyUnavailable(f"{place} holds several words or lines; it must hold the key and nothing else")
+    if not all(0x21 <= byte <= 0x7E for byte in stripped):
+        raise KeyUnavailable(f"{place} holds characters that no key has (not plain ASCII); copy the key again")
+    return stripped.decode("ascii")

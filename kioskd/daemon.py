@@ -1,0 +1,183 @@
+"""The composition root: introduces the parts to the dialogue, and performs the effects that it asks for."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from kioskd.audio.ports import Microphone, Speaker
+from kioskd.config.schema import Conversation
+from kioskd.dialogue import effects as f
+from kioskd.dialogue.effects import Effect, State, View
+from kioskd.dialogue.events import (
+    Event,
+    Fault,
+    FaultCleared,
+    FaultRaised,
+    Link,
+    LinkChanged,
+    Pressed,
+    Released,
+    Started,
+    StopRequested,
+    Tick,
+)
+from kioskd.dialogue.kiosk import Kiosk
+from kioskd.endpoints.port import Endpoint
+from kioskd.supervision import supervise
+
+log = logging.getLogger(__name__)
+
+Observer = Callable[[Event | Effect, float], None]
+PanelEvent = Pressed | Released | FaultRaised | FaultCleared
+
+
+class Panel(Protocol):
+    """What the visitor touches and sees."""
+
+    async def run(self, report: Callable[[PanelEvent], None]) -> None:
+        """Watch the button and drive the lamp until cancelled."""
+
+    def show(self, view: View) -> None:
+        """The lamp shows this from now on."""
+
+
+class Daemon:
+    """The running kiosk. Observers see every event before, and every effect as, it is performed."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        microphone: Microphone,
+        speaker: Speaker,
+        panel: Panel,
+        endpoint: Endpoint,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._kiosk = Kiosk(conversation)
+        self._microphone = microphone
+        self._speaker = speaker
+        self._panel = panel
+        self._endpoint = endpoint
+        self._observers = list(observers)
+        self._waiting: deque[Event] = deque()  # bounded by what one event can bring about before the next
+        self._performing = False
+        self._deadline_came_nearer = trio.Event()
+        self._timer_due = float("inf")
+        self._scope = trio.CancelScope()
+
+    @property
+    def view(self) -> View:
+        """What can be seen of the kiosk from outside."""
+        return self._kiosk.view
+
+    @property
+    def level(self) -> float:
+        """The loudness that the visitor cares about, 0.0 to 1.0: their own while they speak, else the kiosk's."""
+        return (self._microphone if self.view.state is State.LISTENING else self._speaker).level
+
+    def observe(self, observer: Observer) -> None:
+        """Let one more see everything from now on."""
+        self._observers.append(observer)
+
+    async def run(self) -> None:
+        """Run until the dialogue leaves (after a `StopRequested`). Every part is closed on return."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for name, run, on_crash in (
+                    ("microphone", lambda: self._microphone.run(self.post), self._lose(Fault.MICROPHONE)),
+                    ("speaker", lambda: self._speaker.run(self.post), self._lose(Fault.SPEAKER)),
+                    ("panel", lambda: self._panel.run(self.post), self._lose(Fault.PANEL)),
+                    ("endpoint", lambda: self._endpoint.run(self.post), self._lose_link),
+                ):
+                    nursery.start_soon(supervise, name, run, on_crash)
+                nursery.start_soon(self._keep_time)
+                self.post(Started())
+
+    def post(self, event: Event) -> None:
+        """Take an event, in the trio thread. What its effects report at once is taken after it, in order."""
+        self._waiting.append(event)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._waiting:
+                self._take(self._waiting.popleft())
+        finally:
+            self._performing = False
+        due = self._kiosk.deadline
+        if due is not None and due < self._timer_due:
+            self._deadline_came_nearer.set()
+
+    def _take(self, event: Event) -> None:
+        now = trio.current_time()
+        self._tell(event, now)
+        for effect in self._kiosk.step(event, now):
+            self._tell(effect, now)
+            self._perform(effect)
+
+    def _tell(self, what: Event | Effect, now: float) -> None:
+        for observer in self._observers:
+            observer(what, now)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case f.BeginUtterance(turn, pre_roll_ms):
+                self._endpoint.begin(self._microphone.begin(turn, pre_roll_ms))
+            case f.EndUtterance(turn, post_roll_ms):
+                self._microphone.end(turn, post_roll_ms)
+            case f.DiscardUtterance(turn):
+                self._microphone.discard(turn)
+                self._endpoint.discard(turn)
+            case f.Ask(turn):
+                self._endpoint.ask(turn)
+            case f.CancelAnswer(turn):
+                self._endpoint.cancel(turn)
+            case f.Interrupt(turn, heard_ms):
+                self._endpoint.interrupt(turn, heard_ms)
+            case f.ForgetVisitor():
+                self._endpoint.forget()
+            case f.Play(turn, pcm):
+                self._speaker.play(turn, pcm)
+            case f.FinishSpeaking(turn):
+                self._speaker.finish(turn)
+            case f.StopSpeaking(turn):
+                self._speaker.stop(turn)
+            case f.GiveSign(sign):
+                self._speaker.give_sign(sign)
+            case f.CutSign():
+                self._speaker.cut_sign()
+            case f.Show(view):
+                self._panel.show(view)
+            case f.Exit():
+                self._scope.cancel()
+
+    async def _keep_time(self) -> None:
+        """Give the dialogue its ticks. A deadline that moved away costs one idle tick, not a wake-up a move."""
+        while True:
+            self._deadline_came_nearer = trio.Event()
+            due = self._kiosk.deadline
+            self._timer_due = float("inf") if due is None else due
+            with trio.move_on_at(self._timer_due):
+                await self._deadline_came_nearer.wait()
+                continue
+            self.post(Tick())
+
+    def _lose(self, fault: Fault) -> Callable[[str], None]:
+        return lambda cause: self.post(FaultRaised(fault, cause))
+
+    def _lose_link(self, cause: str) -> None:
+        self.post(LinkChanged(Link.DOWN, cause))
+
+
+async def stop_on_signals(daemon: Daemon) -> None:
+    """SIGTERM and SIGINT stop the kiosk politely; a second one at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("%s: stopping", signal.Signals(number).name)
+            daemon.post(StopRequested())

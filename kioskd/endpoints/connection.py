@@ -1,0 +1,179 @@
+"""One connection's life: its reader, its writer, its pings and its deadlines. All of its state goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
+
+from kioskd.config.schema import Conversation, Endpoint
+from kioskd.endpoints.alarm import Alarm
+from kioskd.endpoints.pending import PendingTurn
+from kioskd.endpoints.policy import Failure, Kind
+from kioskd.realtime.codec import BYTES_PER_MS
+from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady
+from kioskd.realtime.session import Session
+
+CHUNK_BYTES = 100 * BYTES_PER_MS  # each message costs three passes of the scheduler: fewer and larger ones
+APPEND_BYTES_MAX = 2000 * BYTES_PER_MS  # 128 KB of text: under every relay's limit, and a cancel soon gets its turn
+CANCEL_TIMEOUT_S = 10.0  # a cancelled answer ends within a second; one that doesn't would block the next for ever
+DEADLINE_GRACE_S = 2.0  # the dialogue gives up first and cancels politely; ours is for a wire that stays silent
+
+
+class Connection:
+    """From an open WebSocket to its loss. `question` gives the turn to be sent, `deliver` takes what happens."""
+
+    def __init__(
+        self,
+        socket: WebSocketConnection,
+        settings: Endpoint,
+        conversation: Conversation,
+        question: Callable[[], PendingTurn | None],
+        deliver: Callable[[SessionEvent], None],
+    ) -> None:
+        self.session = Session(settings, conversation)
+        self._socket = socket
+        self._settings = settings
+        self._stall_s = conversation.answer_stall_s + DEADLINE_GRACE_S
+        self._question = question
+        self._deliver = deliver
+        self._sending: PendingTurn | None = None
+        self._cursor = 0  # bytes of the question that this connection has had
+        self._asked = False
+        self._work = trio.Event()
+        self._alarm = Alarm(self._overdue)
+        self._awaiting: tuple[Awaiting, int] | None = None
+        self._scope = trio.CancelScope()
+        self._failure: Failure | None = None
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        self._work.set()
+
+    def stop(self) -> None:
+        """End it as planned; `run` returns None."""
+        self._scope.cancel()
+
+    def fail(self, failure: Failure) -> None:
+        """End it; `run` returns the first failure."""
+        if not self._scope.cancel_called:
+            self._failure = failure
+            self._scope.cancel()
+
+    async def run(self) -> Failure | None:
+        """Serve until it is lost (-> why) or stopped (-> None). An answer that was sounding is reported as cut."""
+        self._alarm.set(trio.current_time() + self._settings.setup_timeout_s)
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    for task in (self._read, self._write, self._ping, self._alarm.run):
+                        nursery.start_soon(task)
+        finally:
+            self._pass_on(self.session.connection_lost(self._failure.message if self._failure else "a new session"))
+        if self._failure is not None and self._failure.kind in (Kind.SILENCE, Kind.LOST):
+            with trio.CancelScope() as now:  # nobody there would answer a close frame: don't wait for it
+                now.cancel()
+                await self._socket.aclose()
+        return self._failure
+
+    def _pass_on(self, events: Iterable[SessionEvent]) -> None:
+        for event in events:
+            self._deliver(event)
+            if isinstance(event, SessionReady):
+                self.wake()
+        if self.session.has_outgoing:
+            self.wake()
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self.session.phase is not Phase.READY or self.session.awaiting == self._awaiting:
+            return
+        self._awaiting = self.session.awaiting
+        match self._awaiting[0]:
+            case Awaiting.MORE_SOUND:
+                self._alarm.set(trio.current_time() + self._stall_s)
+            case Awaiting.END:
+                self._alarm.set(trio.current_time() + CANCEL_TIMEOUT_S)
+            case _:
+                self._alarm.clear()  # the first sound has the turn's own deadline, whatever the connection
+
+    def _overdue(self) -> None:
+        phase, owed = self.session.phase, self.session.awaiting[0]
+        if phase is not Phase.READY:
+            waited = f"accepted the connection, then nothing within {self._settings.setup_timeout_s:g} s: {phase.value}"
+        else:
+            waited = f"nothing within the time, waiting for {owed.value}"
+        self.fail(Failure(Kind.SILENCE, waited))
+
+    async def _read(self) -> None:
+        """Wait for nothing but the socket: a full queue would stop the pongs."""
+        try:
+            while True:
+                self._pass_on(self.session.receive(await self._socket.get_message()))
+        except ConnectionClosed as closed:
+            self.fail(failure_of_close(closed.reason))
+
+    async def _ping(self) -> None:
+        timeout_s = self._settings.ping_timeout_s
+        while True:
+            await trio.sleep(self._settings.ping_interval_s)
+            with trio.move_on_after(timeout_s) as scope:
+                try:
+                    await self._socket.ping()
+                except ConnectionClosed:
+                    return  # the reader tells why, after what was said before it
+            if scope.cancelled_caught:
+                self.fail(Failure(Kind.LOST, f"no pong within {timeout_s:g} s: the connection is dead"))
+
+    async def _write(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            try:
+                await self._flush()
+                await self._send_question()
+            except ConnectionClosed:
+                return  # the reader tells why, after what was said before it
+
+    async def _flush(self) -> None:
+        while texts := self.session.take_outgoing():
+            for text in texts:
+                await self._socket.send_message(text)
+
+    async def _send_question(self) -> None:
+        question = self._question()
+        if question is None or self.session.phase is not Phase.READY:
+            return
+        if question is not self._sending:
+            self._sending, self._cursor, self._asked = question, 0, False
+        if self._asked:
+            return
+        utterance, whole = question.utterance, question.asked_at is not None
+        if not whole and self._cursor and utterance.size - self._cursor < CHUNK_BYTES:
+            return
+        rest = memoryview(utterance.since(self._cursor))
+        for start in range(0, len(rest), APPEND_BYTES_MAX):
+            if self._question() is not question:
+                return
+            piece = bytes(rest[start : start + APPEND_BYTES_MAX])
+            self.session.push(question.turn, piece)
+            self._cursor += len(piece)
+            await self._flush()
+        if question is self._question() and question.asked_at is not None:
+            if self._cursor < utterance.size:
+                self.wake()
+                return
+            self._asked = True
+            self._pass_on(self.session.ask(question.turn))
+            await self._flush()
+
+
+def failure_of_close(reason: CloseReason | None) -> Failure:
+    """A closed connection as a failure to judge."""
+    if reason is None:
+        return Failure(Kind.LOST, "the connection was closed on this side")
+    if reason.code == 1006:  # RFC 6455, 7.4.1: no close frame came
+        return Failure(Kind.LOST, "the connection broke off", close_code=reason.code)
+    said = f": {reason.reason}" if reason.reason else ""
+    return Failure(Kind.LOST, f"the endpoint closed the connection ({reason.code}{said})", close_code=reason.code)

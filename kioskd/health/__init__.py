@@ -1,0 +1,1 @@
+"""How the kiosk is: what its turns took."""

@@ -1,0 +1,136 @@
+"""The recogniser's child process: `python -m kioskd.local.recogniser`. It alone holds pocketsphinx' 80 MB.
+
+A grammar always finds the nearest of its questions, whatever was said. So a second decoder, a loop of all English
+phones, says how well the sound can be explained at all; where it does much better than the grammar, nothing matches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+from kioskd.local.frames import HEADER, SAMPLE_RATE_HZ, framed, length_of
+
+MODEL_RATE_HZ = 16_000
+DITHER_LSB = 10.0  # sigma; pocketsphinx fails on digital silence (7 of 20 phrases), and needs no more than this
+MIN_SPEECH_FRAMES = 20  # of 10 ms: shorter than "who are you" said in haste
+MAX_DEFICIT = 0.080  # per frame of speech: what the grammar may lose against free phones
+
+_NO_SPEECH = frozenset({"<s>", "</s>", "<sil>", "(NULL)", "SIL", "[NOISE]", "[SPEECH]", "+SPN+", "+NSN+"})
+
+
+class Ears:
+    """Two decoders that share one acoustic model: the grammar's, and the free phones' to measure it by."""
+
+    def __init__(self) -> None:
+        """Load the model (0.4 s). Raises `ImportError` without pocketsphinx."""
+        from pocketsphinx import Decoder, get_model_path
+
+        model = get_model_path()
+        self._decoder: Any = Decoder(
+            hmm=f"{model}/en-us/en-us",
+            dict=f"{model}/en-us/cmudict-en-us.dict",
+            lm=None,
+            bestpath=False,  # its search through the lattice loses questions that the first pass has found
+            loglevel="FATAL",
+        )
+        self._decoder.add_allphone_file("phones", f"{model}/en-us/en-us-phone.lm.bin")
+
+    def missing(self, words: Iterable[str]) -> list[str]:
+        """The words that the dictionary lacks."""
+        return [word for word in words if self._decoder.lookup_word(word) is None]
+
+    def learn(self, grammar: str) -> None:
+        """Listen for this JSGF grammar from now on. Raises `RuntimeError` for one that can't be parsed."""
+        self._decoder.add_jsgf_string("faq", grammar)
+
+    def hear(self, pcm: bytes) -> tuple[str | None, float | None]:
+        """The question in s16le mono 24 kHz or None, and the grammar's deficit (None: no question at all)."""
+        sound = _for_the_model(pcm)
+        text, asked, speech_frames = self._decode("faq", sound)
+        if not text or speech_frames < MIN_SPEECH_FRAMES:
+            return None, None
+        _, free, _ = self._decode("phones", sound)
+        deficit = (free - asked) / speech_frames
+        return (text if deficit <= MAX_DEFICIT else None), deficit
+
+    def _decode(self, search: str, sound: bytes) -> tuple[str, float, int]:
+        """The words, their acoustic log likelihood over the whole sound, and how many frames of it are speech."""
+        decoder = self._decoder
+        decoder.activate_search(search)
+        decoder.start_utt()
+        decoder.process_raw(sound, full_utt=True)
+        decoder.end_utt()
+        found = decoder.hyp()
+        segments = list(decoder.seg() or ()) if found else []
+        score = sum(math.log(max(segment.ascore, sys.float_info.min)) for segment in segments)
+        frames = sum(s.end_frame - s.start_frame + 1 for s in segments if s.word not in _NO_SPEECH)
+        return (found.hypstr if found else ""), score, frames
+
+
+def _for_the_model(pcm: bytes) -> bytes:
+    """Resampled to the model's rate, with a dither that is the same for each utterance."""
+    import numpy as np
+    import soxr
+
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+    resampled = soxr.resample(samples, SAMPLE_RATE_HZ, MODEL_RATE_HZ)
+    dithered = resampled + np.random.default_rng(0).normal(0.0, DITHER_LSB, len(resampled))
+    return bytes(np.clip(dithered, -32768, 32767).astype("<i2").tobytes())
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer frames until the parent closes its end."""
+
+    def reply(**content: object) -> None:
+        sink.write(framed(json.dumps(content).encode()))
+        sink.flush()
+
+    opening = _read_frame(source)
+    if opening is None:
+        return
+    try:
+        ears = Ears()
+        vocabulary = json.loads(opening)
+        if missing := ears.missing(vocabulary["words"]):
+            reply(missing=missing)
+            return
+        ears.learn(vocabulary["grammar"])
+        _for_the_model(bytes(SAMPLE_RATE_HZ // 50))  # import here, not within the first question
+    except ImportError as error:
+        reply(error=f"{error.name} is not installed; run `pip install 'kioskd[local]'`")
+        return
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reply(error=f"pocketsphinx refuses its model or the grammar: {error}")
+        return
+    reply(ready=True)
+    while (pcm := _read_frame(source)) is not None:
+        question, score = ears.hear(pcm)
+        reply(question=question, score=score)
+
+
+def _read_frame(source: BinaryIO) -> bytes | None:
+    header = source.read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    length = length_of(header)
+    payload = source.read(length)
+    return payload if len(payload) == length else None
+
+
+def main() -> None:
+    """Speak frames on what was stdout; what libraries print goes to stderr, where it breaks no frame."""
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        serve(sys.stdin.buffer, sink)
+    except BrokenPipeError:  # the parent is gone, and so is the need
+        sys.stderr.close()
+
+
+if __name__ == "__main__":
+    main()

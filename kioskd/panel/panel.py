@@ -1,0 +1,168 @@
+"""The panel as a part of the daemon: presses out, views in, and a board that may come and go."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+import trio
+
+from kioskd.config import schema
+from kioskd.dialogue.effects import State, View
+from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, Link, Pressed, Released
+from kioskd.panel.debounce import Debounce
+from kioskd.panel.gpio import Board
+from kioskd.panel.lamp import DARK, UPDATES_PER_SECOND, FlashLimit, Light, lamp, next_change, pattern_of
+from kioskd.panel.pin_factory import PanelError
+
+logger = logging.getLogger(__name__)
+
+PanelEvent = Pressed | Released | FaultRaised | FaultCleared
+
+RETRY_FIRST_S = 1.0
+RETRY_MOST_S = 30.0
+RESYNC_S = 1.0  # an edge that was lost, or a chip that went away without a word, is noticed after this long
+_UPDATE_S = 1 / UPDATES_PER_SECOND
+
+
+def _silence() -> float:
+    return 0.0
+
+
+def _unseen(light: Light) -> None:
+    del light
+
+
+class Panel:
+    """One button, one lamp.
+
+    `level` is asked for the loudness (RMS, 0.0 to 1.0) that the lamp follows, `on_light` is told of every light the
+    lamp changes to; both are called in the trio thread.
+    """
+
+    def __init__(
+        self,
+        settings: schema.Panel,
+        level: Callable[[], float] = _silence,
+        on_light: Callable[[Light], None] = _unseen,
+    ) -> None:
+        self._settings = settings
+        self._level = level
+        self._on_light = on_light
+        self._view = View(State.STARTING, Link.DOWN)
+        self._pattern_since = 0.0  # any phase will do until the first view comes
+        self._wake = trio.Event()
+        self._failures = 0
+        self._cause = ""
+
+    def show(self, view: View) -> None:
+        """The lamp shows this view from now on. To be called in the trio thread; returns at once."""
+        if pattern_of(view) is not pattern_of(self._view):
+            self._pattern_since = trio.current_time()
+        self._view = view
+        self._wake.set()
+
+    async def run(self, report: Callable[[PanelEvent], None]) -> NoReturn:
+        """Read the button and drive the lamp until cancelled; then the lamp is off and the pins are given back.
+
+        A board that is missing or goes away is reported once as Fault.PANEL, and opened again with back-off.
+        """
+        token = trio.lowlevel.current_trio_token()
+        retry_s = RETRY_FIRST_S
+        while True:
+            opened_at = math.inf
+            try:
+                board = Board(self._settings, lambda: self._edge(token))
+                opened_at = trio.current_time()
+                try:
+                    self._recovered(report)
+                    await self._serve(board, report)
+                finally:
+                    board.close()
+            except PanelError as error:
+                cause = str(error)
+            self._failed(cause, report)
+            # A board that fails as soon as it is opened is no reason to try it every second.
+            if trio.current_time() - opened_at >= RETRY_MOST_S:
+                retry_s = RETRY_FIRST_S
+            await trio.sleep(retry_s)
+            retry_s = min(retry_s * 2, RETRY_MOST_S)
+
+    async def _serve(self, board: Board, report: Callable[[PanelEvent], None]) -> NoReturn:
+        debounce = Debounce(self._settings.button.debounce_ms)
+        driver = _LampDriver(board, self._level, self._on_light)
+        try:
+            while True:
+                # Before anything is looked at, so that whatever changes from here on wakes us again.
+                self._wake = trio.Event()
+                event = debounce.feed(board.down, trio.current_time())
+                if event is not None:
+                    report(event)
+                now = trio.current_time()
+                lamp_due = driver.drive(self._view, self._pattern_since, now)
+                button_due = math.inf if debounce.deadline is None else debounce.deadline
+                with trio.move_on_at(min(lamp_due, button_due, now + RESYNC_S)):
+                    await self._wake.wait()
+        except PanelError:
+            if debounce.down:
+                # Nobody can tell when the visitor lets go: what was said so far is all there is.
+                report(Released())
+            raise
+
+    def _edge(self, token: trio.lowlevel.TrioToken) -> None:
+        """In gpiozero's thread: have the button read. One call may be pending, however much the contact chatters."""
+        # An exception would end lgpio's thread, and every edge with it.
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(self._wake_up, idempotent=True)
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _failed(self, cause: str, report: Callable[[PanelEvent], None]) -> None:
+        logger.log(logging.DEBUG if cause == self._cause else logging.WARNING, "%s", cause)
+        self._cause = cause
+        self._failures += 1
+        if self._failures == 1:
+            report(FaultRaised(Fault.PANEL, cause))
+
+    def _recovered(self, report: Callable[[PanelEvent], None]) -> None:
+        if self._failures:
+            logger.info("panel: the board is back, after %d failures", self._failures)
+            self._failures = 0
+            self._cause = ""
+            report(FaultCleared(Fault.PANEL))
+
+
+class _LampDriver:
+    """Brings views to a board: at most UPDATES_PER_SECOND changes, and none while nothing changes."""
+
+    def __init__(self, board: Board, level: Callable[[], float], on_light: Callable[[Light], None]) -> None:
+        self._board = board
+        self._level = level
+        self._on_light = on_light
+        self._limit = FlashLimit()
+        self._light = DARK
+        self._since = math.nan
+        self._due = -math.inf
+        self._free_at = -math.inf
+
+    def drive(self, view: View, since: float, now: float) -> float:
+        """Show this view, whose pattern began at `since`; when to come again (math.inf: when the view changes)."""
+        if since == self._since and now < self._due:
+            return self._due
+        if now < self._free_at:
+            return self._free_at
+        elapsed = now - since
+        light, retry_at = self._limit.limit(lamp(view, self._level(), elapsed), now)
+        if light != self._light:
+            self._board.show(light)
+            self._light = light
+            self._free_at = now + _UPDATE_S
+            self._on_light(light)
+        change = next_change(view, elapsed)
+        self._since = since
+        self._due = min(math.inf if change is None else since + change, math.inf if retry_at is None else retry_at)
+        return self._due

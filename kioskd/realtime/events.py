@@ -1,0 +1,59 @@
+"""What a session tells its connection: events for the kiosk, and what the connection itself must know."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Transcript, Usage
+
+
+class IllegalMove(Exception):  # noqa: N818  (the house's name for it)
+    """A command that the session's state does not allow; it changed nothing."""
+
+
+class Phase(Enum):
+    """How far the session is."""
+
+    GREETING = "waiting for session.created"
+    SETTING_UP = "waiting for session.updated"
+    READY = "ready"
+    OVER = "over"
+
+
+class Awaiting(Enum):
+    """What the server owes: the connection sets its deadline by it."""
+
+    NOTHING = "nothing"
+    FIRST_SOUND = "the first sound of an answer"
+    MORE_SOUND = "the rest of an answer"
+    END = "the end of an answer that nobody wants"
+
+
+@frozen
+class SessionReady:
+    """Our settings hold; questions may be sent."""
+
+
+@frozen
+class SessionError:
+    """The server complained. After a `fatal` one the session is over. `code` is its code, else its type.
+
+    `setting_up` tells that it came instead of `session.updated`: the server rejects our settings.
+    """
+
+    code: str
+    message: str
+    fatal: bool
+    setting_up: bool = False
+
+
+@frozen
+class Oddity:
+    """Something was received that means nothing and changes nothing; `reason` is one line for the log."""
+
+    reason: str
+
+
+SessionEvent = SessionReady | SessionError | Oddity | AnswerAudio | AnswerEnded | Transcript | Usage

@@ -1,0 +1,140 @@
+"""The server's events, in the one shape both vocabularies come to."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class SessionCreated:
+    """`session.created`: from now on the server listens."""
+
+    session_id: str | None = None
+
+
+@frozen
+class SessionUpdated:
+    """`session.updated`: our settings hold."""
+
+
+@frozen
+class Committed:
+    """`input_audio_buffer.committed`. Some gateways leave `item_id` out."""
+
+    item_id: str | None = None
+
+
+@frozen
+class ItemAdded:
+    """`conversation.item.added` (GA) or `.created` (beta)."""
+
+    item_id: str | None = None
+    role: str | None = None
+
+
+@frozen
+class ResponseCreated:
+    """`response.created`. `turn` is our own metadata, where the server echoes it."""
+
+    response_id: str | None = None
+    turn: str | None = None
+
+
+@frozen
+class ResponseProgress:
+    """Something of a response that brings no sound: an item, a part, a piece of text."""
+
+    response_id: str | None = None
+    item_id: str | None = None
+
+
+@frozen
+class AudioDelta:
+    """A piece of an answer's sound. `pcm` may have an odd number of bytes."""
+
+    response_id: str | None
+    item_id: str | None
+    content_index: int
+    pcm: bytes
+
+
+@frozen
+class AnswerTranscript:
+    """The whole text of one spoken item of an answer."""
+
+    response_id: str | None
+    item_id: str | None
+    text: str
+
+
+@frozen
+class QuestionTranscript:
+    """The whole text of a visitor's item."""
+
+    item_id: str | None
+    text: str
+
+
+@frozen
+class Tokens:
+    """`response.usage`. `cached_*` are parts of `input_*`."""
+
+    input_text: int = 0
+    input_audio: int = 0
+    cached_text: int = 0
+    cached_audio: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+
+
+@frozen
+class ServerError:
+    """An `error` event, or the error inside a failed response. `event_id` is ours, where it is echoed."""
+
+    code: str | None = None
+    kind: str | None = None
+    message: str = ""
+    event_id: str | None = None
+
+
+@frozen
+class ResponseDone:
+    """`response.done`: completed, cancelled, failed or incomplete (`reason` says by what)."""
+
+    response_id: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    turn: str | None = None
+    error: ServerError | None = None
+    tokens: Tokens | None = None
+
+
+@frozen
+class Ignored:
+    """An event that says nothing to a push-to-talk client, known or not."""
+
+    type: str
+
+
+@frozen
+class Malformed:
+    """Not an event at all. `reason` never quotes what was received, for it may be what somebody said."""
+
+    reason: str
+
+
+ServerEvent = (
+    SessionCreated
+    | SessionUpdated
+    | Committed
+    | ItemAdded
+    | ResponseCreated
+    | ResponseProgress
+    | AudioDelta
+    | AnswerTranscript
+    | QuestionTranscript
+    | ServerError
+    | ResponseDone
+    | Ignored
+    | Malformed
+)

@@ -1,0 +1,1 @@
+"""The embedded endpoint, a real Realtime server on loopback, and the virtual hardware of a machine without any."""

@@ -1,0 +1,129 @@
+"""The simulator as an ASGI application: the WebSocket, and the two requests by which owners try a key.
+
+Source of the message formats: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from kioskd.simulator import door
+from kioskd.simulator.brain import Brain
+from kioskd.simulator.conversation import GOING_AWAY, ChannelClosed
+from kioskd.simulator.observer import Observer
+from kioskd.simulator.settings import SimulatorSettings
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+MODELS = ("gpt-realtime", "gpt-realtime-mini", "kioskd-demo")  # listed; any other is taken as well
+
+
+@define(eq=False)
+class _SocketChannel:
+    """The ASGI side of a WebSocket."""
+
+    _receive: Receive
+    _send: Send
+    _sending: trio.Lock = field(factory=trio.Lock, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    async def send(self, text: str) -> None:
+        async with self._sending:
+            if self._closed:
+                raise ChannelClosed
+            await self._send({"type": "websocket.send", "text": text})
+
+    async def receive(self) -> str | bytes:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._closed = True
+            raise ChannelClosed
+        text: str | None = message.get("text")
+        data: bytes = message.get("bytes") or b""
+        return data if text is None else text
+
+    async def close(self, code: int, reason: str) -> None:
+        async with self._sending:
+            if not self._closed:
+                self._closed = True
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+@define(eq=False)
+class Application:
+    """Callable as ASGI 3 wants it. `stopping` ends every conversation with close 1001."""
+
+    settings: SimulatorSettings
+    brain: Brain
+    observer: Observer
+    stopping: trio.Event = field(factory=trio.Event)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await self._converse(_request(scope), receive, send)
+        else:
+            await self._answer(scope["method"], _request(scope), send)
+
+    async def _converse(self, request: door.Request, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        if request.path != door.PATH:
+            await _reply(send, 404, _not_found(request.path), prefix="websocket.http")
+        elif request.key is None and self.settings.key is not None:
+            await _reply(send, 401, _wrong_key(), prefix="websocket.http")
+        else:
+            await send({"type": "websocket.accept"})
+            channel = _SocketChannel(receive, send)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._say_goodbye, channel, nursery.cancel_scope)
+                await door.attend(channel, request, self.settings, self.brain, self.observer)
+                nursery.cancel_scope.cancel()
+
+    async def _say_goodbye(self, channel: _SocketChannel, scope: trio.CancelScope) -> None:
+        await self.stopping.wait()
+        await channel.close(GOING_AWAY, "the simulator stops")
+        scope.cancel()
+
+    async def _answer(self, method: str, request: door.Request, send: Send) -> None:
+        if method not in ("GET", "HEAD") or request.path not in ("/v1/models", "/v1/auth/verify"):
+            await _reply(send, 404, _not_found(request.path))
+        elif not door.is_known(request.key, self.settings):
+            await _reply(send, 401, _wrong_key())
+        elif request.path == "/v1/models":
+            models = [{"id": name, "object": "model", "created": 0, "owned_by": "kioskd"} for name in MODELS]
+            await _reply(send, 200, {"object": "list", "data": models})
+        else:
+            await _reply(send, 200, {"credits": 100.0})
+
+
+def _request(scope: Any) -> door.Request:
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    return door.Request(scope["path"], scope["query_string"].decode("latin-1"), headers)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{message['type']}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _reply(send: Send, status: int, body: dict[str, Any], prefix: str = "http") -> None:
+    payload = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
+    await send({"type": f"{prefix}.response.start", "status": status, "headers": headers})
+    await send({"type": f"{prefix}.response.body", "body": payload})
+
+
+def _wrong_key() -> dict[str, Any]:
+    error = door.wrong_key()
+    return {"error": {"message": error.message, "type": error.type, "param": None, "code": error.code}}
+
+
+def _not_found(path: str) -> dict[str, Any]:
+    return {"error": {"message": f"There is nothing at {path}", "type": "invalid_request_error", "code": "not_found"}}

@@ -1,0 +1,208 @@
+"""What settings mean together: contradictions, addresses, pins, and keys that lie in the open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from gpiozero.pins.mock import MockFactory
+
+from kioskd.config.load import Problem, SettingsError, parse
+from kioskd.config.pins import bcm_number
+
+URL = "wss://relay.example/v1/realtime"
+KEY = "sk-proj-0123456789abcdefghij"
+
+
+def settings(endpoint: str = "", rest: str = "", url: str = URL) -> str:
+    """`endpoint` is line 5, `rest` follows it (line 6, or 5 where `endpoint` is empty)."""
+    lines = ["endpoints:", "  - name: relay", f'    url: "{url}"', "    model: m"]
+    return "\n".join([*lines, *(["    " + endpoint] if endpoint else []), rest, ""])
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    with pytest.raises(SettingsError) as caught:
+        parse(text, "f")
+    assert KEY not in str(caught.value)
+    return caught.value.problems
+
+
+def the_problem(text: str) -> Problem:
+    (problem,) = problems_of(text)
+    return problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "wss://api.openai.com/v1/realtime?model=gpt-realtime",
+        "wss://r.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=d",
+        "wss://[2001:db8::1]:8443/x",
+        "ws://localhost:8900/",
+        "ws://127.0.0.1:8900/v1/realtime",
+        "ws://127.9.9.9/",
+        "ws://[::1]:80/",
+        "WSS://relay.example",
+    ],
+)
+def test_good_addresses(url: str) -> None:
+    assert parse(settings(url=url), "f").endpoints[0].url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("ws://relay.example/", "unencrypted"),
+        ("ws://192.168.1.5/", "plain_text_allowed: true"),
+        ("ws://127.0.0.1.relay.example/", "unencrypted"),
+        ("ws://localhost.relay.example/", "unencrypted"),
+        ("https://relay.example/", "must begin with wss://"),
+        ("relay.example/v1", "no URL"),
+        ("wss://", "no URL"),
+        ("wss:///v1", "no URL"),
+        ("wss://[::1/", "no URL"),
+        ("wss://relay.example:port/", "no URL"),
+        ("wss://relay.example:70000/", "no URL"),
+        ("wss://relay.example:0/", "no URL"),
+        ("wss://relay example/", "no URL"),
+        ("wss://kölner-dom.example/", "no URL"),
+        ("wss://relay.example/#a", "#"),
+        ("wss://user:hunter2@relay.example/", "before the @"),
+        ("wss://:hunter2@relay.example/", "before the @"),
+        ("wss://hunter2@relay.example/", "before the @"),
+        ("wss://relay.example/?api_key=hunter2", "api_key="),
+        ("wss://relay.example/?model=m&key=hunter2", "key="),
+        ("wss://relay.example/?Access_Token=hunter2", "Access_Token="),
+        ("wss://relay.example/?api-key=", "api-key="),
+    ],
+)
+def test_bad_addresses_say_why_and_show_no_key(url: str, says: str) -> None:
+    problem = the_problem(settings(url=url))
+    assert (problem.line, problem.key) == (3, "endpoints[0].url")
+    assert says in problem.message
+    assert "hunter2" not in problem.message
+
+
+def test_plain_text_may_be_allowed() -> None:
+    assert parse(settings("plain_text_allowed: true", url="ws://192.168.1.5/"), "f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        settings(f"voice: {KEY}"),
+        settings(f"voice: {KEY}\n    nonsense: 1"),
+        settings(f"key: {KEY}"),
+        settings("key: {environment: hsa-0123456789abcdef}"),
+        settings(f"{KEY}: x"),
+        settings("", f"# the old one: {KEY}"),
+        settings(url=f"wss://relay.example/{KEY}"),
+        settings("voice: *sk-0123456789abcdefghij"),
+        settings(f"voice: &{KEY} x"),
+        settings(f"voice: !{KEY} x"),
+        settings(f'voice: "{KEY}'),
+        settings("voice: ek_0123456789abcdef0123"),
+        settings(f"dialect: {KEY}"),
+        settings(f"requests_per_minute: {KEY}"),
+        settings(f"extra_ca: /{KEY}"),
+        settings("", f"panel: {{button: {{pin: {KEY}}}}}"),
+    ],
+)
+def test_a_key_anywhere_in_the_file_is_found_and_never_repeated(text: str) -> None:
+    problems = problems_of(text)
+    assert any("does not belong into this file" in p.message and "looks like a key" in p.message for p in problems)
+    assert "0123456789abcdef" not in "".join(map(str, problems))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "rest", "line", "key", "says"),
+    [
+        ("temperature: 0.8", "", 5, "endpoints[0].temperature", "only in the dialect beta"),
+        ("ping_timeout_s: 20", "", 5, "endpoints[0].ping_timeout_s", "less than ping_interval_s (20 s)"),
+        ("ping_interval_s: 5", "", 2, "endpoints[0].ping_timeout_s", "less than ping_interval_s (5 s)"),
+        ("http: {total_timeout_s: 50}", "", 5, "endpoints[0].http.stream_timeout_s", "total_timeout_s (50 s)"),
+        ("http: {answer_timeout_s: 121}", "", 5, "endpoints[0].http.answer_timeout_s", "total_timeout_s (120 s)"),
+        ("key: {credential: a/b}", "", 5, "endpoints[0].key.credential", "no slash"),
+        ("key: {credential: ..}", "", 5, "endpoints[0].key.credential", "no slash"),
+        ("key: {file: key.txt}", "", 5, "endpoints[0].key.file", "beginning with /"),
+        ("key: {environment: MY-KEY}", "", 5, "endpoints[0].key.environment", "OPENAI_API_KEY"),
+        ("proxy: https://p:1", "", 5, "endpoints[0].proxy", "http://proxy.lan:3128"),
+        ("proxy: p:3128", "", 5, "endpoints[0].proxy", "http://proxy.lan:3128"),
+        ("proxy: http://p:3128/x", "", 5, "endpoints[0].proxy", "http://proxy.lan:3128"),
+        ("proxy: http://u:p@p:3128", "", 5, "endpoints[0].proxy", "without one"),
+        ("extra_ca: ca.pem", "", 5, "endpoints[0].extra_ca", "beginning with /"),
+        ("extra_ca: /nowhere/ca.pem", "", 5, "endpoints[0].extra_ca", "/nowhere/ca.pem there is no such file"),
+        ("extra_ca: /dev/null", "", 5, "endpoints[0].extra_ca", "not a regular file"),
+        ("", "conversation: {min_utterance_ms: 2000, max_utterance_s: 2}", 5, "conversation.min_utterance_ms", "(2 s)"),
+        ("", "conversation: {max_utterance_s: 120}", 5, "conversation.stuck_button_s", "more than max_utterance_s"),
+        ("", "conversation: {language: German}", 5, "conversation.language", "such as de or en"),
+        ("", "audio: {period_frames: 1024, buffer_ms: 85}", 5, "audio.buffer_ms", "86 ms or more, not 85"),
+        ("", "panel: {lamp: {pins: []}}", 5, "panel.lamp.pins", "one pin; 0 are given"),
+        ("", "panel: {lamp: {kind: none}}", 5, "panel.lamp.pins", "no pins: []"),
+        ("", "panel: {lamp: {kind: rgb}}", 5, "panel.lamp.pins", "three pins: red, green, blue"),
+        ("", "panel: {lamp: {kind: pwm, pins: [1, 2]}}", 5, "panel.lamp.pins", "one pin; 2 are given"),
+        ("", "panel: {button: {pin: 27}}", 5, "panel.lamp.pins[0]", "GPIO27 is already used by panel.button.pin"),
+        ("", "panel: {lamp: {pins: [BOARD11]}}", 5, "panel.lamp.pins[0]", "GPIO17 is already used"),
+        ("", "panel: {lamp: {kind: rgb, pins: [1, 2, GPIO1]}}", 5, "panel.lamp.pins[2]", "panel.lamp.pins[0]"),
+        ("", "panel: {button: {pin: 28}}", 5, "panel.button.pin", "28 is no GPIO pin"),
+        ("", "panel: {button: {pin: -1}}", 5, "panel.button.pin", "BCM number from 0 to 27"),
+        ("", "panel: {button: {pin: BOARD1}}", 5, "panel.button.pin", "BOARD1 is no GPIO pin"),
+        ("", "panel: {button: {pin: gpio17}}", 5, "panel.button.pin", "such as GPIO17 or BOARD11"),
+    ],
+)
+def test_a_contradiction_is_told_where_it_stands(endpoint: str, rest: str, line: int, key: str, says: str) -> None:
+    problem = the_problem(settings(endpoint, rest))
+    assert (problem.line, problem.key) == (line, key)
+    assert says in problem.message
+
+
+@pytest.mark.parametrize("name", ["Relay", "a b", "-a", "a_b", "a" * 33, "ä"])
+def test_names_of_endpoints_are_plain(name: str) -> None:
+    assert the_problem(settings().replace("name: relay", f"name: {name}")).key == "endpoints[0].name"
+
+
+def test_names_of_endpoints_are_unique() -> None:
+    text = settings() + "  - {name: other, url: wss://a, model: m}\n  - {name: relay, url: wss://a, model: m}\n"
+    problem = the_problem(text)
+    assert (problem.line, problem.key) == (7, "endpoints[2].name")
+    assert "endpoints[0]" in problem.message
+
+
+def test_every_contradiction_is_told_at_once() -> None:
+    text = settings("temperature: 1", "panel: {lamp: {kind: rgb}}\naudio: {buffer_ms: 20}", url="ws://a")
+    assert [problem.line for problem in problems_of(text)] == [3, 5, 6, 7]
+
+
+def test_an_extra_ca_is_a_readable_certificate(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("hello")
+    assert "no certificate" in the_problem(settings(f"extra_ca: {file}")).message
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert parse(settings(f"extra_ca: {file}"), "f").endpoints[0].extra_ca == str(file)
+    if os.geteuid() == 0:
+        file.chmod(0)
+        os.seteuid(65534)
+        try:
+            problem = the_problem(settings(f"extra_ca: {file}"))
+        finally:
+            os.seteuid(0)
+        assert str(file) in problem.message
+        assert "may not be read" in problem.message
+
+
+def test_a_proxy_and_a_temperature_where_they_belong() -> None:
+    assert parse(settings("proxy: http://proxy.lan:3128\n    temperature: 0.8\n    dialect: beta"), "f")
+
+
+def test_pins_are_those_that_gpiozero_knows() -> None:
+    factory = MockFactory()
+    names: list[int | str] = [*range(28), "17"]
+    names += [f"{prefix}{number}" for prefix in ("GPIO", "BCM", "BOARD", "J8:") for number in range(45)]
+    for name in names:
+        try:
+            known = factory.pin(name).info.name
+        except ValueError:
+            known = None
+        number = bcm_number(name)
+        assert (None if number is None else f"GPIO{number}") == known, name

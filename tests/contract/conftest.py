@@ -1,0 +1,8 @@
+"""The contract is tried with the simulator's own test client."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "simulator"))
