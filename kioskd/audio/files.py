@@ -93,7 +93,7 @@ class WavMicrophone:
                 self._drop()
                 report(UtteranceEnded(press.utterance.turn, press.utterance.duration_ms))
 
-    def begin(self, turn: int, pre_roll_ms: int) -> Utterance:  # noqa: ARG002  nothing was said before a recording
+    def begin(self, turn: int, pre_roll_ms: int) -> Utterance:
         """A press: the recording starts."""
         self._drop()
         utterance = Utterance(turn, bytes_of(_LONGEST_PRESS_MS))

@@ -10,7 +10,7 @@ from attrs import define, evolve, field
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
 from kioskd.audio.queue import Piece, Sound, is_sign
 
-_CLOCK_LEAD_FRAMES = RATE_HZ * 20 // 1000  # the buffer's level is read in steps of up to 20 ms
+_CLOCK_LEAD_FRAMES = RATE_HZ * 20 // 1000  # the buffer's level is told in steps of up to 20 ms
 
 
 @define
@@ -18,7 +18,7 @@ class Playout:
     """The sound in a device's buffer, since it last began from silence. Times are seconds of one monotonic clock.
 
     What was heard is at least what was written less what the buffer holds; the buffer's level moves in steps, and the
-    wall clock since the first write fills them, but never runs ahead by more than a step. A sound's end is not guessed.
+    wall clock since the first write fills them, but never runs ahead by more than one. A sound's end is not guessed.
     """
 
     buffer_frames: int

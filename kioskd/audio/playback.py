@@ -160,15 +160,15 @@ class Playback:
     def _silence(self, turn: int) -> None:
         with suppress(DeviceError):  # the thread will meet it too, and report it
             self._hear(self._clock())
+        self._drop()  # at once: until then the card plays on, uncounted
         self._ledger.stop(turn, self._empty())
-        self._drop()
 
     def _cut_signs(self) -> None:
         with suppress(DeviceError):
             self._hear(self._clock())
         if self._playout.holds_sign:
-            self._queue.put_back(self._playout.drop())
             self._drop()
+            self._queue.put_back(self._playout.drop())
         self._ledger.finish(self._queue.remove_signs())
 
     def _empty(self) -> list[Sound]:
@@ -236,7 +236,7 @@ class Playback:
             device.close()
 
     def _turn(self) -> float:
-        """Hand over a period if there is one, and room for it; returns the seconds to sleep."""
+        """Hand over a block if there is one, and room for it; returns the seconds to sleep."""
         with self._lock:
             device, now = self._device, self._clock()
             assert device is not None
@@ -248,7 +248,7 @@ class Playback:
             self._hungry = False
             if room < device.period_frames:
                 return self._until_room(device, room)
-            pieces = self._queue.take(device.period_frames * FRAME_BYTES)
+            pieces = self._next_block(device)
             if not pieces and self._playout.ends_abruptly:
                 pieces = [Piece(None, bytes(device.period_frames * FRAME_BYTES))]
             if pieces:
@@ -259,6 +259,19 @@ class Playback:
                 rest_s = self._playout.remaining_frames / RATE_HZ
                 return min(max(rest_s, _SHORTEST_SLEEP_S), _LONGEST_TAIL_SLEEP_S)
             return _IDLE_SLEEP_S
+
+    def _next_block(self, device: PlaybackDevice) -> list[Piece]:
+        """A period; to begin with up to half of the buffer at once: a card starts with the first write, and would run
+        dry at the first word if the second came late."""
+        pieces: list[Piece] = []
+        period_bytes = device.period_frames * FRAME_BYTES
+        periods = 1 if self._playout.flowing else max(1, device.buffer_frames // device.period_frames // 2)
+        while size_of(pieces) < periods * period_bytes:
+            period = self._queue.take(period_bytes)
+            pieces += period
+            if size_of(period) < period_bytes:
+                break
+        return pieces
 
     def _until_room(self, device: PlaybackDevice, room: int) -> float:
         """Until a quarter of the buffer is free: half as many wake-ups, and three quarters still in reserve."""
@@ -295,14 +308,15 @@ class Playback:
         device.drop()  # on every kind of device the next write finds the same state
 
     def _hand_over(self, device: PlaybackDevice, pieces: list[Piece], now: float) -> None:
-        """Write a block, padded to a whole period; what the device doesn't take goes back to the queue."""
-        size, period_bytes = size_of(pieces), device.period_frames * FRAME_BYTES
+        """Write a block, padded to whole periods; what the device doesn't take goes back to the queue."""
+        size = size_of(pieces)
         if size == 0:  # only the end of a sound that has been handed over already
             self._playout.wrote(pieces, now)
             if not self._playout.flowing:
                 self._ledger.finish(self._playout.exhaust())
             return
-        block = [*pieces, Piece(None, bytes(period_bytes - size))] if size < period_bytes else pieces
+        padding = -size % (device.period_frames * FRAME_BYTES)
+        block = [*pieces, Piece(None, bytes(padding))] if padding else pieces
         frames = device.write(b"".join(piece.pcm for piece in block))
         if frames is None:  # it ran dry since `avail` was asked
             self._queue.put_back(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from kioskd.audio.pcm import ms_of
 from kioskd.audio.wav import read_wav, write_wav
 from kioskd.composition import build_daemon
 from kioskd.daemon import Daemon
@@ -19,6 +19,7 @@ from kioskd.demo.verdict import was_heard
 from kioskd.dialogue import effects as f
 from kioskd.dialogue.effects import Effect, State
 from kioskd.dialogue.events import Event, Link, StopRequested
+from kioskd.health.turns import TurnReport
 from kioskd.local.speak import synthesise
 
 QUESTIONS = ("tell me a story", "what time is it")
@@ -124,22 +125,25 @@ async def _play(stage: Stage, timeline: Timeline, questions: Sequence[Path]) -> 
 
 def _judge(out: Path, texts: Sequence[str], timeline: Timeline) -> int:
     speaker = read_wav(out / "speaker.wav", LONGEST_RECORD_S)
+    understood = _understood(out / "events.jsonl")
     good = True
     for number, text in enumerate(texts, start=1):
-        report = next((report for report in timeline.reports if report.turn == number), None)
-        print(f"question {number}: {text}")
+        report = next((report for report in timeline.reports if report.turn == number), TurnReport(number))
         sent = out / f"sent-{number}.wav"
-        if report is None or not sent.exists():
-            print("  no answer")
-            good = False
-            continue
-        heard = was_heard(read_wav(sent, LONGEST_RECORD_S), report.heard_ms or 0, speaker)
-        understood = True
-        print(f"  understood: {report.question or 'not understood'}")
-        print(f"  answer:     {report.answer}")
+        heard = sent.exists() and was_heard(read_wav(sent, LONGEST_RECORD_S), report.heard_ms or 0, speaker)
+        good = good and heard and number in understood
+        print(f"question {number}: {text}")
+        print(f"  understood: {report.question if number in understood else 'NOT UNDERSTOOD'}")
+        print(f"  answer:     {report.answer or report.reason or '(cut off before its text was whole)'}")
         print(
-            f"  heard:      {'yes' if heard else 'NO'}, {report.heard_ms} ms{' until interrupted' * report.interrupted}"
+            f"  heard:      {'yes' if heard else 'NO'}, {report.heard_ms or 0} ms"
+            + " until interrupted" * report.interrupted
         )
-        good = good and heard and understood
     print(f"files in {out}", file=sys.stderr)
     return 0 if good else 1
+
+
+def _understood(events: Path) -> set[int]:
+    """The numbers of the questions that the endpoint understood, by its own record."""
+    lines = map(json.loads, events.read_text().splitlines()) if events.exists() else ()
+    return {line["turn"] for line in lines if line["kind"] == "heard" and line["understood"]}

@@ -9,120 +9,142 @@ import trio
 from attrs import define, field
 
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
-from kioskd.endpoints.port import Report, Utterance
+from kioskd.endpoints.port import EndpointEvent, Report, Utterance
 
 BYTES_PER_MS = 48  # s16le mono at 24 kHz
 PIECE_BYTES = 100 * BYTES_PER_MS
-Answer = Callable[[bytes], bytes]
 
 
-class Asked(Enum):
-    """How far the turn at hand is."""
+class Stage(Enum):
+    """How far a turn is."""
 
-    NOT_YET = "not yet"
-    WAITING = "waiting for its answer"
-    ANSWERING = "being answered"
-    OVER = "over"
+    GROWING = "not asked yet"
+    ASKED = "waiting for its answer"
+    ANSWERING = "some of its answer was reported"
 
 
-@define
+@define(eq=False)
+class _Turn:
+    utterance: Utterance
+    stage: Stage = Stage.GROWING
+
+
+@define(eq=False)
 class MemoryEndpoint:
-    """Answers each question with `answer(question)`, in pieces of 100 ms, `speed` times as fast as they play.
+    """Answers each question with `answer(question)` (s16le mono, 24 kHz), in pieces of 100 ms.
 
-    `heard`: the questions; `interrupts`: turn and heard ms; `forgotten`: how many conversations were ended.
+    The first piece comes after `think_s`; the others follow `speed` times as fast as they play. `conversations` are
+    the questions heard, one list a conversation; `interrupts` are pairs of turn and heard ms; `cancelled` are turns.
     """
 
-    answer: Answer
+    answer: Callable[[bytes], bytes]
     speed: float = 5.0
-    heard: list[bytes] = field(factory=list)
-    interrupts: list[tuple[int, int]] = field(factory=list)
-    cancelled: list[int] = field(factory=list)
-    forgotten: int = 0
-    _up: bool = True
-    _report: Report | None = None
-    _utterance: Utterance | None = None
-    _asked: Asked = Asked.NOT_YET
-    _changed: trio.Event = field(factory=trio.Event)
+    think_s: float = 0.1
+    conversations: list[list[bytes]] = field(factory=lambda: [[]], init=False)
+    interrupts: list[tuple[int, int]] = field(factory=list, init=False)
+    cancelled: list[int] = field(factory=list, init=False)
+    _up: bool = field(default=True, init=False)
+    _report: Report | None = field(default=None, init=False)
+    _turn: _Turn | None = field(default=None, init=False)
+    _answering: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _changed: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def heard(self) -> list[bytes]:
+        """All the questions heard, in order."""
+        return [question for conversation in self.conversations for question in conversation]
 
     async def run(self, report: Report) -> None:
-        """Answer until cancelled."""
+        """See port."""
         self._report = report
-        report(LinkChanged(Link.UP if self._up else Link.DOWN))
-        while True:
-            if self._up and self._utterance is not None and self._asked is Asked.WAITING:
-                await self._answer_turn(self._utterance)
-            else:
-                self._changed = trio.Event()
-                await self._changed.wait()
+        self._tell(LinkChanged(Link.UP if self._up else Link.DOWN))
+        try:
+            while True:
+                turn = self._turn
+                if self._up and turn is not None and turn.stage is Stage.ASKED:
+                    with trio.CancelScope() as self._answering:
+                        await self._answer_turn(turn)
+                else:
+                    self._changed = trio.Event()
+                    await self._changed.wait()
+        finally:
+            self._report = None
 
     def begin(self, utterance: Utterance) -> None:
         """See port."""
-        self._utterance, self._asked = utterance, Asked.NOT_YET
-        self._changed.set()
+        self._drop()
+        self._turn = _Turn(utterance)
 
     def ask(self, turn: int) -> None:
         """See port."""
-        if self._is_current(turn) and self._asked is Asked.NOT_YET:
-            self._asked = Asked.WAITING
+        if self._turn is not None and self._is_current(turn) and self._turn.stage is Stage.GROWING:
+            self._turn.stage = Stage.ASKED
             self._changed.set()
 
     def discard(self, turn: int) -> None:
         """See port."""
-        if self._is_current(turn) and self._asked is Asked.NOT_YET:
-            self._utterance = None
+        if self._is_current(turn):
+            self._drop()
 
     def cancel(self, turn: int) -> None:
         """See port."""
         if self._is_current(turn):
             self.cancelled.append(turn)
-            self._utterance, self._asked = None, Asked.OVER
-            self._changed.set()
+            self._drop()
 
     def interrupt(self, turn: int, heard_ms: int) -> None:
-        """See port."""
+        """See port. An answer that is whole may still be playing: that counts too."""
         self.interrupts.append((turn, heard_ms))
         if self._is_current(turn):
-            self._utterance, self._asked = None, Asked.OVER
-            self._changed.set()
+            self._drop()
 
     def forget(self) -> None:
         """See port."""
-        self.forgotten += 1
+        self._drop()
+        self.conversations.append([])
 
-    def go_down(self, cause: str = "the test pulled the plug") -> None:
-        """Lose the connection: an answer that has begun is cut, a question waits."""
+    def go_down(self, cause: str = "unplugged") -> None:
+        """Lose the connection: an answer that has begun is cut, an unanswered question waits."""
+        if not self._up:
+            return
         self._up = False
-        if self._utterance is not None and self._asked is Asked.ANSWERING:
-            self._tell(AnswerEnded(self._utterance.turn, Ending.CUT, cause))
-            self._utterance, self._asked = None, Asked.OVER
+        self._answering.cancel()
+        if self._turn is not None and self._turn.stage is Stage.ANSWERING:
+            self._tell(AnswerEnded(self._turn.utterance.turn, Ending.CUT, cause))
+            self._turn = None
         self._tell(LinkChanged(Link.DOWN, cause))
-        self._changed.set()
 
     def come_up(self) -> None:
-        """Have a connection again."""
-        self._up = True
-        self._tell(LinkChanged(Link.UP))
-        self._changed.set()
+        """Have a connection again; a question that waits is asked anew."""
+        if not self._up:
+            self._up = True
+            self._tell(LinkChanged(Link.UP))
+            self._changed.set()
 
     def _is_current(self, turn: int) -> bool:
-        return self._utterance is not None and self._utterance.turn == turn
+        return self._turn is not None and self._turn.utterance.turn == turn
 
-    def _tell(self, event: LinkChanged | AnswerAudio | AnswerEnded) -> None:
+    def _drop(self) -> None:
+        self._turn = None
+        self._answering.cancel()
+
+    def _tell(self, event: EndpointEvent) -> None:
         if self._report is not None:
             self._report(event)
 
-    async def _answer_turn(self, utterance: Utterance) -> None:
-        question = utterance.since(0)
-        self.heard.append(question)
+    async def _answer_turn(self, asked: _Turn) -> None:
+        number, question = asked.utterance.turn, asked.utterance.since(0)
+        self.conversations[-1].append(question)
         pcm = self.answer(question)
-        self._asked = Asked.ANSWERING
+        await trio.sleep(self.think_s)
         for start in range(0, len(pcm), PIECE_BYTES):
             piece = pcm[start : start + PIECE_BYTES]
-            ms = len(piece) / BYTES_PER_MS
-            await trio.sleep(ms / 1000 / self.speed)
-            if self._utterance is not utterance:
-                return
-            self._tell(AnswerAudio(utterance.turn, piece, ms))
-        self._utterance, self._asked = None, Asked.OVER
-        ending = Ending.COMPLETE if pcm else Ending.FAILED
-        self._tell(AnswerEnded(utterance.turn, ending, "" if pcm else "answered without sound"))
+            duration_ms = len(piece) / BYTES_PER_MS
+            asked.stage = Stage.ANSWERING
+            self._tell(AnswerAudio(number, piece, duration_ms))
+            await trio.sleep(duration_ms / 1000 / self.speed)
+        self._turn = None
+        if pcm:
+            self._tell(AnswerEnded(number, Ending.COMPLETE))
+        else:
+            self._tell(AnswerEnded(number, Ending.FAILED, "answered without sound"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from attrs import frozen
@@ -11,6 +11,7 @@ from attrs import frozen
 FIRST_RETRY_S = 0.25  # a hiccup of the network is over before a visitor notices
 LONGEST_RETRY_S = 30.0  # nobody waits for a kiosk longer than that once the network is back
 RATE_LIMIT_S = 5.0  # relays that say "too many" without a time mean a few seconds
+KEY_PROBE_S = 10.0  # an owner who has just written the key stands before the kiosk
 OWNER_PROBE_S = 600.0  # often enough to come back by itself once the owner paid, seldom enough to offend nobody
 LONGEST_TOLD_WAIT_S = 3600.0  # a server that tells a day has lost its clock
 
@@ -76,8 +77,28 @@ CREDIT_REMEDY = "top up the account, or raise its limit"
 MODEL_REMEDY = "correct the endpoint's model in the settings"
 URL_REMEDY = "correct the endpoint's url in the settings"
 DIALECT_REMEDY = "set the endpoint's dialect to ga"
+ACCOUNT_REMEDY = "ask the seller why the account is closed"
+ACCESS_REMEDY = "check that this key may use the model, and that no firewall blocks WebSockets"
+SETTINGS_REMEDY = "check the endpoint's url, model and dialect in the settings"
+REJECTED_REMEDY = "correct what the message names in the endpoint's settings"
+PROXY_LOGIN_REMEDY = "name a proxy that wants no login, or let it exempt this machine"
+PROXY_REMEDY = "let the proxy connect to this host, or correct the endpoint's proxy in the settings"
 
-Row = tuple[Callable[[Failure], bool], Callable[[Failure], Verdict] | OwnerMustAct]
+CREDIT_CODES = ("insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached")
+KEY_CODES = ("invalid_api_key", "incorrect_api_key", "authentication_error")
+MODEL_CODES = ("missing_model", "invalid_model", "model_not_found")
+LIMIT_CODES = ("429", "rate_limit_exceeded", "rate_limit_error", "slow_down")
+CLOSED_CODE, BETA_CODE, EXPIRED_CODE = "account_deactivated", "beta_api_shape_disabled", "session_expired"
+_KNOWN_CODES = frozenset({*CREDIT_CODES, *KEY_CODES, *MODEL_CODES, *LIMIT_CODES, CLOSED_CODE, BETA_CODE, EXPIRED_CODE})
+
+
+@frozen
+class Row:
+    """One line of the table: whom it is for, what follows, and why."""
+
+    fits: Callable[[Failure], bool]
+    verdict: Callable[[Failure], Verdict]
+    reason: str
 
 
 def _code(*codes: str) -> Callable[[Failure], bool]:
@@ -96,18 +117,20 @@ def _closed(*codes: int) -> Callable[[Failure], bool]:
     return lambda failure: failure.close_code in codes
 
 
+def _proxy(*statuses: int) -> Callable[[Failure], bool]:
+    return lambda failure: failure.kind is Kind.PROXY and (not statuses or failure.status in statuses)
+
+
+def _owner(remedy: str, probe_s: float = OWNER_PROBE_S) -> Callable[[Failure], Verdict]:
+    return lambda _: OwnerMustAct(remedy, probe_s)
+
+
 def _is_rate_limit(failure: Failure) -> bool:
-    return failure.status == 429 or failure.code in ("429", "rate_limit_exceeded", "rate_limit_error", "slow_down")
+    return failure.status == 429 or failure.code in LIMIT_CODES
 
 
-def told_wait_s(failure: Failure) -> float | None:
-    """The wait that the other side asked for: a header's, or the text's "Retry after 60 seconds"."""
-    told = failure.retry_after_s
-    if told is None and (
-        match := re.search(r"(?:retry|try again) (?:after|in) (\d+(?:\.\d+)?) ?s", failure.message, re.I)
-    ):
-        told = float(match[1])
-    return None if told is None else min(max(told, 0.0), LONGEST_TOLD_WAIT_S)
+def _says_when(failure: Failure) -> bool:
+    return told_wait_s(failure) is not None
 
 
 def _wait(failure: Failure) -> Verdict:
@@ -115,36 +138,60 @@ def _wait(failure: Failure) -> Verdict:
     return Wait(RATE_LIMIT_S if told is None else told)
 
 
+def _retry(_: Failure) -> Verdict:
+    return Retry(0.0)  # the back-off goes on top
+
+
 # The first row that fits decides. Codes come before statuses, which come before close codes and kinds: they say more.
 ROWS: tuple[Row, ...] = (
-    # sold out: a 429 too, but no wait mends it
-    (
-        _code("insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"),
-        OwnerMustAct(CREDIT_REMEDY),
-    ),
-    (_code("invalid_api_key", "incorrect_api_key", "authentication_error"), OwnerMustAct(KEY_REMEDY)),
-    (_code("account_deactivated"), OwnerMustAct("ask the seller why the account is closed")),
-    (_code("missing_model", "invalid_model", "model_not_found"), OwnerMustAct(MODEL_REMEDY)),
-    # the provider has switched its beta off for good
-    (_code("beta_api_shape_disabled"), OwnerMustAct(DIALECT_REMEDY)),
-    # the 60 minutes are over: nothing is wrong
-    (_code("session_expired"), lambda _: Renew()),
-    (_is_rate_limit, _wait),
-    # our own key can't be read: its file may be replaced at any time, which costs nothing to look at
-    (_kind(Kind.KEY), OwnerMustAct(KEY_REMEDY, probe_s=10.0)),
-    (_status(401), OwnerMustAct(KEY_REMEDY)),
-    (_status(402), OwnerMustAct(CREDIT_REMEDY)),
-    (_status(403), OwnerMustAct("check that this key may use the model, and that no firewall blocks WebSockets")),
-    (_status(404, 405, 426), OwnerMustAct(URL_REMEDY)),
-    (_status(400), OwnerMustAct("check the endpoint's url, model and dialect in the settings")),
-    # some relays close with the reason alone
-    (_closed(3000), OwnerMustAct(KEY_REMEDY)),
-    (_closed(4000), OwnerMustAct(MODEL_REMEDY)),
-    # the settings we send are the owner's; the same ones are refused again
-    (_kind(Kind.SETTINGS), OwnerMustAct("correct what the message names in the endpoint's settings")),
-    # a 503 with Retry-After means it
-    (lambda failure: told_wait_s(failure) is not None, _wait),
+    Row(_proxy(407), _owner(PROXY_LOGIN_REMEDY), "the proxy is the owner's, and so is its login"),
+    Row(_proxy(400, 403, 405, 501), _owner(PROXY_REMEDY), "the proxy's rules don't change by themselves"),
+    Row(_proxy(), _retry, "its other statuses (502, 503, 504) are the network's troubles, told by the proxy"),
+    Row(_code(*CREDIT_CODES), _owner(CREDIT_REMEDY), "sold out: often a 429 too, but no wait mends it"),
+    Row(_code(*KEY_CODES), _owner(KEY_REMEDY), "often told by an error after a successful upgrade"),
+    Row(_code(CLOSED_CODE), _owner(ACCOUNT_REMEDY), "only the seller knows why"),
+    Row(_code(*MODEL_CODES), _owner(MODEL_REMEDY), "the same model is unknown again next time"),
+    Row(_code(BETA_CODE), _owner(DIALECT_REMEDY), "the provider has switched its beta off for good"),
+    Row(_code(EXPIRED_CODE), lambda _: Renew(), "the 60 minutes are over: nothing is wrong"),
+    Row(_is_rate_limit, _wait, "too many: coming back at once makes it worse"),
+    Row(_kind(Kind.KEY), _owner(KEY_REMEDY, KEY_PROBE_S), "our own file or credential: a look at it costs nothing"),
+    Row(_status(401), _owner(KEY_REMEDY), "the key is not known there; often it is another shop's"),
+    Row(_status(402), _owner(CREDIT_REMEDY), "payment required"),
+    Row(_status(403), _owner(ACCESS_REMEDY), "a key without access, or a firewall's own answer"),
+    Row(_status(404, 405, 410, 426), _owner(URL_REMEDY), "there is no such door, or it is not a WebSocket's"),
+    Row(_status(301, 302, 303, 307, 308), _owner(URL_REMEDY), "following a redirection would hand the key to another"),
+    Row(_status(400), _owner(SETTINGS_REMEDY), "the request is made of the settings: they are what is wrong"),
+    Row(_closed(3000), _owner(KEY_REMEDY), "some relays close for a bad key without an error before"),
+    Row(_closed(4000), _owner(MODEL_REMEDY), "missing_model, invalid_model, said by the close code alone"),
+    Row(_kind(Kind.SETTINGS), _owner(REJECTED_REMEDY), "the same settings are rejected again"),
+    Row(_says_when, _wait, "a 503 with Retry-After means it"),
+    Row(lambda _: True, _retry, "networks, relays, clocks and captive portals mend by themselves"),
 )
+
+
+def most_telling(names: Iterable[str]) -> str | None:
+    """Of an error's `code` and `type`, in this order, the first that the table knows, else the first."""
+    found = list(names)
+    return next((name for name in found if name in _KNOWN_CODES), found[0] if found else None)
+
+
+_TOLD_WAIT = re.compile(
+    r"(?:retry|try again) (?:after|in) (?:(?P<h>\d{1,6})\s?h[a-z]*,?\s?)?(?:(?P<m>\d{1,6})\s?m(?!s)[a-z]*,?\s?)?"
+    r"(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)\s?(?P<unit>ms|s))?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def told_wait_s(failure: Failure) -> float | None:
+    """The wait that the other side asked for: a header's, or the text's ("Retry after 60 seconds", "in 6m0s")."""
+    told = failure.retry_after_s
+    if told is None:
+        match = _TOLD_WAIT.search(failure.message)
+        if match is None or not any(match.groups()):
+            return None
+        seconds = float(match["s"] or 0) / (1000 if (match["unit"] or "").lower() == "ms" else 1)
+        told = int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + seconds
+    return min(max(told, 0.0), LONGEST_TOLD_WAIT_S)
 
 
 def backoff_s(attempts: int, jitter: float) -> float:
@@ -158,10 +205,12 @@ def backoff_s(attempts: int, jitter: float) -> float:
 
 def judge(failure: Failure, attempts: int, jitter: float) -> Verdict:
     """What to do about `failure`, after `attempts` failures since the last *useful* event (a mere connect is none)."""
-    for fits, verdict in ROWS:
-        if fits(failure):
-            found = verdict if isinstance(verdict, OwnerMustAct) else verdict(failure)
-            if isinstance(found, Wait):  # a told wait is a floor
-                return Wait(found.after_s + backoff_s(attempts, jitter))
-            return found
-    return Retry(backoff_s(attempts, jitter))
+    found = row_of(failure).verdict(failure)
+    if isinstance(found, Wait):  # a told wait is a floor
+        return Wait(found.after_s + backoff_s(attempts, jitter))
+    return Retry(backoff_s(attempts, jitter)) if isinstance(found, Retry) else found
+
+
+def row_of(failure: Failure) -> Row:
+    """The line of the table that decides about `failure`; the last one fits everything."""
+    return next(row for row in ROWS if row.fits(failure))

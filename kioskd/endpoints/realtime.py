@@ -18,6 +18,7 @@ from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkC
 from kioskd.endpoints import dial as dialling
 from kioskd.endpoints.alarm import Alarm
 from kioskd.endpoints.connection import DEADLINE_GRACE_S, Connection
+from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.loud import LoudOnce
 from kioskd.endpoints.pending import PendingTurn, RequestWindow
 from kioskd.endpoints.policy import Failure, Kind, OwnerMustAct, Renew, Retry, Wait, backoff_s, judge
@@ -188,6 +189,7 @@ class RealtimeEndpoint:
             with life:
                 outcome = await self._serve(headers)
             nursery.cancel_scope.cancel()
+        await trio.lowlevel.checkpoint_if_cancelled()  # the scope above has taken an outer cancellation for its own
         return outcome
 
     async def _end_politely(self, life: trio.CancelScope) -> None:
@@ -210,7 +212,7 @@ class RealtimeEndpoint:
                     return await connection.run()
                 finally:
                     self._connection = None
-        except dialling.DialError as error:
+        except DialError as error:
             return error.failure
 
     def _take_event(self, event: SessionEvent) -> None:
@@ -270,14 +272,14 @@ class RealtimeEndpoint:
             self._fail_turn(reason)
 
     async def _sleep_until_new_key(self, longest_s: float) -> None:
-        until = trio.current_time() + longest_s
-        while (left := until - trio.current_time()) > 0:
-            await trio.sleep(min(left, KEY_LOOK_S))
-            try:
-                if self._read_key() != self._key:
-                    return
-            except (OSError, ValueError):
-                continue
+        with trio.move_on_after(longest_s):
+            while True:
+                await trio.sleep(KEY_LOOK_S)
+                try:
+                    if self._read_key() != self._key:
+                        return
+                except (OSError, ValueError):
+                    continue
 
     def _change_link(self, link: Link, cause: str = "") -> None:
         change = LinkChanged(link, cause)
@@ -286,8 +288,9 @@ class RealtimeEndpoint:
             self._report(change)
 
     def _clean(self, text: str) -> str:
-        """Without the key: some relays repeat it in their errors."""
-        return mask_keys(text.replace(self._key, "***") if self._key else text)
+        """One line without the key: some relays repeat it in their errors."""
+        line = "".join(character if character.isprintable() else " " for character in text)
+        return mask_keys(line.replace(self._key, "***") if self._key else line)
 
 
 def _report_to_nobody(event: EndpointEvent) -> None:

@@ -13,6 +13,7 @@ import trio
 from kioskd.local.frames import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
 WORDS_PER_MINUTE = 145
+VOICES = {"en": "en-us"}  # espeak-ng takes "en" for British English; our recogniser was trained on American
 MAX_TEXT_CHARS = 4_000  # about five minutes of speech: nobody listens longer
 MAX_SPEECH_S = 400
 MAX_STDERR_BYTES = 4_096  # the first lines say what is wrong
@@ -44,7 +45,8 @@ async def synthesise(text: str, language: str = "en") -> bytes:
 
 async def _espeak(text: str, language: str) -> bytes:
     """What espeak-ng writes for it: a WAV whose header doesn't know its length."""
-    command = ["espeak-ng", "-v", language, "-s", str(WORDS_PER_MINUTE), "-b", "1", "--stdin", "--stdout"]
+    voice = VOICES.get(language, language)
+    command = ["espeak-ng", "-v", voice, "-s", str(WORDS_PER_MINUTE), "-b", "1", "--stdin", "--stdout"]
     complaint = bytearray()
     try:
         with trio.fail_after(TIMEOUT_S):

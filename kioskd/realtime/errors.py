@@ -39,6 +39,7 @@ _MEANINGS = {
     "session_expired": Meaning.FATAL,
     "rate_limit_exceeded": Meaning.OTHER,
     "rate_limit_error": Meaning.OTHER,
+    "slow_down": Meaning.OTHER,
     "429": Meaning.OTHER,
     "conversation_already_has_active_response": Meaning.ALREADY_ACTIVE,
     "response_cancel_not_active": Meaning.NOT_ACTIVE,

@@ -163,7 +163,7 @@ class PrivatePulse:
         with raw.open("wb") as sink:
             return self._child(
                 ["parec", "--device=spk.monitor", "--format=s16le", f"--rate={rate_hz}", "--channels=1", "--raw",
-                 "--latency-msec=20"],
+                 "--latency-msec=5"],  # more would make the sink render in blocks of 20 ms
                 stdout=sink,
             )  # fmt: skip
 

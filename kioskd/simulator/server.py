@@ -1,7 +1,8 @@
 """The simulator on a port of this machine: hypercorn serves the WebSocket and the plain requests.
 
-Connections are accepted here and given to hypercorn one by one, not by its `serve`: that ends, with all its
-connections, at the first client that breaks the WebSocket protocol, and can't be stopped while one doesn't read.
+Connections are accepted here and given to hypercorn one by one, not by its `serve`: some broken requests raise through
+it and end it with all its connections (0.18: a frame before the upgrade is accepted), and it can't be stopped while a
+client doesn't read.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PING_S = 20.0  # as often as the real server
 GOODBYE_S = 1.0  # for close frames on their way when the simulator stops
 QUEUED_MESSAGES = 64  # of a client that aren't handled yet; then its socket isn't read
 MAX_CLIENTS = 64  # a kiosk has one connection, or two while it renews a session
+MAX_PORT = 65_535
 MAX_BODY_BYTES = 2**16  # of plain requests, which have none
 
 _log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ def _config() -> Config:
 
 
 async def _listen(settings: SimulatorSettings) -> list[trio.SocketListener]:
+    if not 0 <= settings.port <= MAX_PORT:  # the C library would take it modulo 65,536
+        raise SimulatorError(f"can't listen on port {settings.port}: ports go from 0 (any free one) to {MAX_PORT}")
     try:
         return await trio.open_tcp_listeners(settings.port, host=settings.host)
     except OSError as error:

@@ -110,6 +110,18 @@ async def test_plays_an_answer_in_real_time(autojump_clock: MockClock) -> None:
         assert bytes(speaker.pcm) == b"".join(sound(100, start) for start in range(0, 1000, 100))
 
 
+async def test_a_busy_loop_does_not_slow_the_answer_down(autojump_clock: MockClock) -> None:
+    speaker = WavSpeaker()
+    async with running(speaker) as log:
+        speaker.play(1, sound(1000))
+        speaker.finish(1)
+        for _ in range(15):
+            await trio.sleep(0.04)
+            autojump_clock.jump(0.013)
+        await trio.sleep(1)
+        assert 1000 <= log.entries[-1][0] <= 1013
+
+
 async def test_an_answer_that_comes_slowly_is_played_whole(autojump_clock: MockClock) -> None:
     speaker = WavSpeaker()
     async with running(speaker) as log:

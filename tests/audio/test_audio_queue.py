@@ -83,7 +83,7 @@ def test_split_at_keeps_every_byte_and_every_end(chunks: list[bytes], size: int)
     rooms=st.lists(st.integers(-100, 8000), max_size=20),
     seconds=st.lists(st.floats(0, 0.1), min_size=20, max_size=20),
 )
-def test_heard_never_exceeds_written_never_shrinks_and_leads_by_a_step_at_most(
+def test_heard_never_exceeds_written_never_shrinks_and_leads_by_20_ms_at_most(
     writes: list[int], rooms: list[int], seconds: list[float]
 ) -> None:
     playout, sound, now = Playout(3840), Sound(1), 5.0

@@ -55,6 +55,7 @@ class Card:
         self.opened = 0
         self.closed = 0
         self.drops = 0
+        self.taken = 0
 
     def clock(self) -> float:
         return time.monotonic() + self.stepped_s
@@ -69,7 +70,9 @@ class Card:
 
     def avail(self) -> int:
         self._check()
-        if self.held and not self.frozen:
+        if self.frozen:
+            self.stepped_s += 1
+        elif self.held:
             self.stepped_s += STEP_FRAMES / RATE_HZ
             self.played += self.held[: STEP_FRAMES * FRAME_BYTES]
             del self.held[: STEP_FRAMES * FRAME_BYTES]
@@ -84,8 +87,9 @@ class Card:
             self.played += self.held
             self.held.clear()
             return None
-        assert len(data) == self.period_frames * FRAME_BYTES
+        assert len(data) % (self.period_frames * FRAME_BYTES) == 0
         self.held += data
+        self.taken += len(data)
         return len(data) // FRAME_BYTES
 
     def drop(self) -> None:
@@ -148,6 +152,7 @@ async def test_an_answer_is_played_whole_and_then_finished() -> None:
         expected = b"".join(sound(30, start) for start in range(0, 300, 30))
         assert bytes(ears.card.played[: len(expected)]) == expected
         assert not any(ears.card.played[len(expected) :])
+        assert ears.card.taken >= len(expected) + bytes_of(20)  # silence, lest the card repeat what is stale
         assert ears.speaker.xruns == 0
 
 
@@ -213,12 +218,14 @@ async def test_a_stop_is_silence_at_once_and_tells_what_was_heard() -> None:
     async with listening() as ears:
         ears.speaker.play(1, sound(5000))
         await ears.until(lambda: len(ears.card.played) >= bytes_of(200))
+        drops = ears.card.drops
         ears.speaker.stop(1)
         played = len(ears.card.played)
         assert not ears.card.held
         await ears.until(lambda: any(isinstance(event, SpeakingStopped) for event in ears.events))
         (stopped,) = (event for event in ears.events if isinstance(event, SpeakingStopped))
         assert ms_of(played) <= stopped.heard_ms <= ms_of(played) + 20
+        await ears.until(lambda: ears.card.drops == drops + 2)
         ears.speaker.play(2, sound(100, 9))
         ears.speaker.finish(2)
         await ears.hear(SpeakingFinished(2, 100))
@@ -233,6 +240,16 @@ async def test_heard_is_never_more_than_the_answer_was_long() -> None:
         await ears.hear(SpeakingFinished(1, 90))
         ears.speaker.stop(1)
         await ears.hear(SpeakingStopped(1, 90))
+
+
+async def test_a_stop_says_nothing_more_of_answers_that_are_over() -> None:
+    async with listening() as ears:
+        ears.speaker.play(1, sound(100))
+        ears.speaker.finish(1)
+        await ears.hear(SpeakingFinished(1, 100))
+        ears.speaker.stop(2)
+        await ears.hear(SpeakingStopped(2, 0))
+        assert ears.events == [SpeakingStarted(1), SpeakingFinished(1, 100), SpeakingStopped(2, 0)]
 
 
 async def test_a_sign_comes_in_its_turn_and_counts_for_no_answer() -> None:
@@ -332,7 +349,6 @@ async def test_a_device_that_takes_no_sound_is_reopened() -> None:
         ears.speaker.play(1, sound(1000))
         await ears.hear(SpeakingStarted(1))
         card.frozen = True
-        card.stepped_s += 3600
         await ears.until(lambda: card.opened == 2)
         assert any(isinstance(event, SpeakingStopped) for event in ears.events)
 

@@ -97,7 +97,7 @@ async def test_a_turn_through_every_part(autojump_clock: trio.testing.MockClock)
 
 
 async def test_ticks_come_when_the_dialogue_wants_them(autojump_clock: trio.testing.MockClock) -> None:
-    daemon, parts = build()
+    daemon, _ = build()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(daemon.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -124,4 +124,3 @@ async def test_a_crash_is_a_fault_and_a_restart(autojump_clock: trio.testing.Moc
     assert faults == {e.Fault.MICROPHONE, e.Fault.SPEAKER, e.Fault.PANEL}
     causes = [event.cause for event in seen if isinstance(event, e.LinkChanged)]
     assert causes == ["endpoint crashed: ValueError: a bug in two lines"]
-

@@ -15,7 +15,9 @@ from kioskd.dialogue.effects import Effect, State
 from kioskd.dialogue.kiosk import Kiosk
 from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S
 
-SETTINGS = Conversation(answer_timeout_s=15, answer_stall_s=10, max_utterance_s=30, stuck_button_s=40, forget_after_s=60)
+SETTINGS = Conversation(
+    answer_timeout_s=15, answer_stall_s=10, max_utterance_s=30, stuck_button_s=40, forget_after_s=60
+)
 ANSWER_MS = st.floats(0, 5000)
 OTHER_TURN = st.integers(-2, 2)
 

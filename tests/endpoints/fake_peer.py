@@ -11,12 +11,13 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.dialogue.events import AnswerAudio
-from kioskd.endpoints.dial import DialError
+from kioskd.endpoints.failures import DialError
 
 MS = 48
 SETTINGS = Endpoint(name="relay", url="ws://127.0.0.1/v1/realtime", model="gpt-realtime")
 CONVERSATION = Conversation()
 PIECE = 100 * MS
+PATIENCE_S = 3600  # on the clock that jumps: what has not come by then never will
 
 
 @define(eq=False)
@@ -80,14 +81,10 @@ class PeerConnection:
 
     async def until(self, kind, count=1):
         """Wait until so many events of a kind have come; return the last."""
-        while self.types.count(kind) < count:
-            await self._news.wait()
+        with trio.fail_after(PATIENCE_S):
+            while self.types.count(kind) < count:
+                await self._news.wait()
         return [event for event in self.received if event["type"] == kind][-1]
-
-    async def until_closed(self):
-        while self.closed is None:
-            await self._news.wait()
-        return self.closed
 
     async def drop(self):
         """Break the connection without a close frame."""
@@ -143,12 +140,14 @@ class FakePeer:
             finally:
                 with trio.move_on_after(settings.close_timeout_s, shield=True):
                     await socket.aclose()
+                await trio.aclose_forcefully(near)  # the library leaves it to a server that began to close
                 nursery.cancel_scope.cancel()
 
     async def connection(self, number=1):
         """Wait for the so-many-th connection."""
-        while len(self.connections) < number:
-            await self._news.wait()
+        with trio.fail_after(PATIENCE_S):
+            while len(self.connections) < number:
+                await self._news.wait()
         return self.connections[number - 1]
 
     async def _serve(self, stream):
@@ -218,8 +217,9 @@ class Reports:
 
     async def until(self, kind, after=0, **fields):
         """Wait for an event of a kind, with these fields, not among the first `after` events."""
-        while True:
-            for event in self.events[after:]:
-                if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items()):
-                    return event
-            await self._news.wait()
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                for event in self.events[after:]:
+                    if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items()):
+                        return event
+                await self._news.wait()

@@ -5,16 +5,17 @@ import logging
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 from fake_peer import CONVERSATION, MS, SETTINGS, FakePeer, Reports, TestUtterance, utterance
 
 from kioskd.config.schema import Dialect
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged, Transcript
+from kioskd.endpoints.connection import CANCEL_TIMEOUT_S
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.realtime import RealtimeEndpoint
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-KEY = "sk-0123456789abcdefghij"
+KEY = "token.of.a.broker"  # nothing in its shape tells that it is one
 ANSWER = bytes(range(256)) * 75  # 400 ms
 LOST = Failure(Kind.CONNECT, "127.0.0.1:1: no connection (Connection refused)")
 
@@ -49,7 +50,7 @@ async def sound(connection, response_id="resp_1", ms=100):
 # Connecting
 
 
-async def test_it_connects_sets_up_and_answers(start):
+async def test_it_connects_sets_up_and_answers(autojump_clock, start):
     peer = FakePeer(answer=lambda _: ANSWER)
     endpoint, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -64,14 +65,14 @@ async def test_it_connects_sets_up_and_answers(start):
     assert "openai-beta" not in connection.headers
 
 
-async def test_the_beta_header_is_sent_only_where_it_is_wanted(start):
+async def test_the_beta_header_is_sent_only_where_it_is_wanted(autojump_clock, start):
     peer = FakePeer()
     start(peer, evolve(SETTINGS, dialect=Dialect.BETA))
     assert (await peer.connection()).headers["openai-beta"] == "realtime=v1"
 
 
 @pytest.mark.parametrize(("greets", "sets_up", "missing"), [(False, True, "created"), (True, False, "updated")])
-async def test_silence_after_the_upgrade_has_a_deadline(start, greets, sets_up, missing):
+async def test_silence_after_the_upgrade_has_a_deadline(autojump_clock, start, greets, sets_up, missing):
     peer = FakePeer(greets=greets, sets_up=sets_up)
     _, reports = start(peer)
     down = await reports.until(LinkChanged, link=Link.DOWN)
@@ -80,7 +81,7 @@ async def test_silence_after_the_upgrade_has_a_deadline(start, greets, sets_up, 
     await reports.until(LinkChanged, link=Link.UP)
 
 
-async def test_attempts_back_off_and_a_mere_connect_does_not_shorten_them(start):
+async def test_attempts_back_off_and_a_mere_connect_does_not_shorten_them(autojump_clock, start):
     peer = FakePeer(refusals=[LOST] * 4)
     _, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -91,7 +92,7 @@ async def test_attempts_back_off_and_a_mere_connect_does_not_shorten_them(start)
     assert trio.current_time() - at >= 4
 
 
-async def test_an_answer_shortens_them(start):
+async def test_an_answer_shortens_them(autojump_clock, start):
     peer = FakePeer(refusals=[LOST] * 4, answer=lambda _: ANSWER)
     endpoint, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -103,7 +104,7 @@ async def test_an_answer_shortens_them(start):
     assert trio.current_time() - at < 1
 
 
-async def test_no_key_is_the_owners_to_mend_and_a_replaced_one_counts_at_once(start):
+async def test_no_key_is_the_owners_to_mend_and_a_replaced_one_counts_at_once(autojump_clock, start):
     keys = ["old"]
 
     def read_key():
@@ -121,7 +122,7 @@ async def test_no_key_is_the_owners_to_mend_and_a_replaced_one_counts_at_once(st
     assert (await peer.connection()).headers["authorization"] == "Bearer new"
 
 
-async def test_a_refused_key_is_probed_seldom_but_a_new_one_at_once(start):
+async def test_a_refused_key_is_probed_seldom_but_a_new_one_at_once(autojump_clock, start):
     keys = ["bad"]
     peer = FakePeer(refusals=[Failure(Kind.UPGRADE, "refuses with HTTP 401", status=401)] * 2)
     _, reports = start(peer, read_key=lambda: keys[0])
@@ -143,7 +144,7 @@ async def peer_dials(peer, count):
         await trio.sleep(1)
 
 
-async def test_a_bad_key_that_shows_after_the_upgrade(start):
+async def test_a_bad_key_that_shows_after_the_upgrade(autojump_clock, start):
     peer = FakePeer(greets=False)
     _, reports = start(peer)
     connection = await peer.connection()
@@ -156,7 +157,7 @@ async def test_a_bad_key_that_shows_after_the_upgrade(start):
     assert KEY not in refused.cause
 
 
-async def test_the_error_counts_though_the_close_follows_at_once(start):
+async def test_the_error_counts_though_the_close_follows_at_once(autojump_clock, start):
     peer = FakePeer(greets=False)
     _, reports = start(peer)
     connection = await peer.connection()
@@ -165,7 +166,7 @@ async def test_the_error_counts_though_the_close_follows_at_once(start):
     assert "insufficient_quota" in (await reports.until(LinkChanged, link=Link.REFUSED)).cause
 
 
-async def test_rejected_settings_are_the_owners_to_mend(start):
+async def test_rejected_settings_are_the_owners_to_mend(autojump_clock, start):
     peer = FakePeer(sets_up=False)
     _, reports = start(peer)
     connection = await peer.connection()
@@ -176,7 +177,7 @@ async def test_rejected_settings_are_the_owners_to_mend(start):
     assert "voice?" in (await reports.until(LinkChanged, link=Link.REFUSED)).cause
 
 
-async def test_an_expired_session_is_renewed_at_once(start):
+async def test_an_expired_session_is_renewed_at_once(autojump_clock, start):
     peer = FakePeer()
     _, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -187,7 +188,7 @@ async def test_an_expired_session_is_renewed_at_once(start):
     assert Link.DOWN not in links(reports)
 
 
-async def test_a_dead_connection_is_found_by_its_missing_pong(start, monkeypatch):
+async def test_a_dead_connection_is_found_by_its_missing_pong(autojump_clock, start, monkeypatch):
     peer = FakePeer()
     _, reports = start(peer)
     connection = await peer.connection()
@@ -196,14 +197,14 @@ async def test_a_dead_connection_is_found_by_its_missing_pong(start, monkeypatch
     async def no_pong(event):
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(connection.socket, "_handle_ping_event", no_pong)
+    monkeypatch.setattr(connection.socket, "_send", no_pong)
     at = trio.current_time()
     assert "no pong" in (await reports.until(LinkChanged, link=Link.DOWN)).cause
     assert trio.current_time() - at == SETTINGS.ping_interval_s + SETTINGS.ping_timeout_s
     await peer.connection(2)
 
 
-async def test_it_closes_politely_when_it_is_stopped():
+async def test_it_closes_politely_when_it_is_stopped(autojump_clock):
     peer = FakePeer()
     reports = Reports()
     endpoint = RealtimeEndpoint(SETTINGS, CONVERSATION, lambda: KEY, dial=peer.dial)
@@ -216,7 +217,7 @@ async def test_it_closes_politely_when_it_is_stopped():
     assert trio.current_time() == at
 
 
-async def test_it_stops_while_it_dials_or_waits():
+async def test_it_stops_while_it_dials_or_waits(autojump_clock):
     for peer in (FakePeer(refusals=[LOST] * 99), FakePeer(greets=False)):
         with trio.move_on_after(3):
             await RealtimeEndpoint(SETTINGS, CONVERSATION, lambda: KEY, dial=peer.dial).run(Reports())
@@ -226,7 +227,7 @@ async def test_it_stops_while_it_dials_or_waits():
 # The turn
 
 
-async def test_an_utterance_is_sent_as_it_grows(start):
+async def test_an_utterance_is_sent_as_it_grows(autojump_clock, start):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -238,6 +239,8 @@ async def test_an_utterance_is_sent_as_it_grows(start):
     growing.append(b"\2\0" * 4800)
     await connection.until("input_audio_buffer.append", 2)
     growing.append(b"\3\0" * 10)  # too little for a message of its own
+    await trio.testing.wait_all_tasks_blocked()
+    assert connection.types.count("input_audio_buffer.append") == 2
     growing.ended = True
     endpoint.ask(1)
     await connection.until("response.create")
@@ -245,7 +248,7 @@ async def test_an_utterance_is_sent_as_it_grows(start):
     assert connection.types.count("input_audio_buffer.append") == 3
 
 
-async def test_what_was_recorded_while_the_link_was_down_goes_once_it_is_up(start):
+async def test_what_was_recorded_while_the_link_was_down_goes_once_it_is_up(autojump_clock, start):
     peer = FakePeer(refusals=[LOST] * 3, answer=lambda _: ANSWER)
     endpoint, reports = start(peer)
     await ask(endpoint, 1, b"\1\2" * 200_000)
@@ -254,7 +257,7 @@ async def test_what_was_recorded_while_the_link_was_down_goes_once_it_is_up(star
 
 
 @pytest.mark.parametrize("when", ["listening", "asked", "created"])
-async def test_an_unanswered_utterance_goes_whole_to_the_next_connection(start, when):
+async def test_an_unanswered_utterance_goes_whole_to_the_next_connection(autojump_clock, start, when):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -280,7 +283,7 @@ async def test_an_unanswered_utterance_goes_whole_to_the_next_connection(start, 
     await reports.until(AnswerAudio, turn=1)
 
 
-async def test_an_answer_in_the_middle_of_which_the_link_goes_is_cut_and_not_asked_again(start):
+async def test_an_answer_in_the_middle_of_which_the_link_goes_is_cut_and_not_asked_again(autojump_clock, start):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -298,7 +301,7 @@ async def test_an_answer_in_the_middle_of_which_the_link_goes_is_cut_and_not_ask
 
 
 @pytest.mark.parametrize("command", ["cancel", "discard"])
-async def test_nothing_of_a_dropped_turn_is_sent(start, command):
+async def test_nothing_of_a_dropped_turn_is_sent(autojump_clock, start, command):
     peer = FakePeer(refusals=[LOST])
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -310,7 +313,7 @@ async def test_nothing_of_a_dropped_turn_is_sent(start, command):
     assert reports.of(AnswerEnded) == []
 
 
-async def test_a_cancelled_answer_is_not_heard_and_the_next_one_is(start):
+async def test_a_cancelled_answer_is_not_heard_and_the_next_one_is(autojump_clock, start):
     peer = FakePeer(answer=lambda _: ANSWER)
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -322,7 +325,7 @@ async def test_a_cancelled_answer_is_not_heard_and_the_next_one_is(start):
     assert reports.sound(2) == ANSWER
 
 
-async def test_barge_in_tells_what_was_heard(start):
+async def test_barge_in_tells_what_was_heard(autojump_clock, start):
     peer = FakePeer(answer=lambda _: ANSWER, pace_s=1)
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -335,7 +338,7 @@ async def test_barge_in_tells_what_was_heard(start):
     assert [event.turn for event in reports.of(AnswerEnded)] == [2]
 
 
-async def test_an_answer_that_never_comes_fails_and_the_silent_connection_is_replaced(start):
+async def test_an_answer_that_never_comes_fails_and_the_silent_connection_is_replaced(autojump_clock, start):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -349,7 +352,7 @@ async def test_an_answer_that_never_comes_fails_and_the_silent_connection_is_rep
     assert second.types == ["session.update"]
 
 
-async def test_an_answer_that_stalls_is_cut(start):
+async def test_an_answer_that_stalls_is_cut(autojump_clock, start):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -360,7 +363,7 @@ async def test_an_answer_that_stalls_is_cut(start):
     await peer.connection(2)
 
 
-async def test_a_cancelled_answer_that_never_ends_does_not_block_the_next(start):
+async def test_a_cancelled_answer_that_never_ends_does_not_block_the_next(autojump_clock, start):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await ask(endpoint, 1)
@@ -370,14 +373,17 @@ async def test_a_cancelled_answer_that_never_ends_does_not_block_the_next(start)
     await reports.until(AnswerAudio)
     endpoint.interrupt(1, 0)
     await ask(endpoint, 2)
+    at = trio.current_time()
     second = await peer.connection(2)
     await second.until("response.create")
     assert len(second.questions) == 1
+    assert trio.current_time() - at <= CANCEL_TIMEOUT_S + 1
 
 
-async def test_forget_begins_a_new_session_with_nothing_of_the_old(start):
+async def test_forget_begins_a_new_session_with_nothing_of_the_old(autojump_clock, start):
     peer = FakePeer(answer=lambda _: ANSWER)
     endpoint, reports = start(peer)
+    await reports.until(LinkChanged, link=Link.UP)
     endpoint.forget()  # nothing was said yet
     await ask(endpoint, 1)
     await reports.until(AnswerEnded)
@@ -392,7 +398,7 @@ async def test_forget_begins_a_new_session_with_nothing_of_the_old(start):
     assert Link.DOWN not in links(reports)
 
 
-async def test_too_many_questions_in_a_minute_fail_clearly(start):
+async def test_too_many_questions_in_a_minute_fail_clearly(autojump_clock, start):
     peer = FakePeer(answer=lambda _: ANSWER)
     endpoint, reports = start(peer, evolve(SETTINGS, requests_per_minute=2))
     for turn in (1, 2, 3):
@@ -405,7 +411,7 @@ async def test_too_many_questions_in_a_minute_fail_clearly(start):
     assert (await reports.until(AnswerEnded, turn=4)).ending is Ending.COMPLETE
 
 
-async def test_too_little_sound_fails_without_a_question(start):
+async def test_too_little_sound_fails_without_a_question(autojump_clock, start):
     peer = FakePeer()
     endpoint, reports = start(peer)
     await ask(endpoint, 1, bytes(50 * MS))
@@ -413,7 +419,7 @@ async def test_too_little_sound_fails_without_a_question(start):
     assert "input_audio_buffer.commit" not in peer.connections[0].types
 
 
-async def test_commands_before_and_after_run_never_raise():
+async def test_commands_before_and_after_run_never_raise(autojump_clock):
     endpoint = RealtimeEndpoint(SETTINGS, CONVERSATION, lambda: KEY, dial=FakePeer().dial)
     endpoint.begin(utterance(1))
     endpoint.ask(1)
@@ -426,8 +432,19 @@ async def test_commands_before_and_after_run_never_raise():
 # What else a peer can send
 
 
+async def test_a_close_reason_is_one_printable_line(autojump_clock, start):
+    peer = FakePeer()
+    _, reports = start(peer)
+    await reports.until(LinkChanged, link=Link.UP)
+    await peer.connections[0].socket.aclose(1011, f"over\n\x1b[31m{KEY}")
+    cause = (await reports.until(LinkChanged, link=Link.DOWN)).cause
+    assert cause.isprintable()
+    assert "1011: over" in cause
+    assert KEY not in cause
+
+
 @pytest.mark.parametrize("message", ["garbage", "[]", b"\xff\x00", '{"type":"response.audio.delta","delta":"!"}'])
-async def test_nonsense_is_one_line_and_changes_nothing(start, caplog, message):
+async def test_nonsense_is_one_line_and_changes_nothing(autojump_clock, start, caplog, message):
     peer = FakePeer(answer=lambda _: ANSWER)
     endpoint, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -438,7 +455,7 @@ async def test_nonsense_is_one_line_and_changes_nothing(start, caplog, message):
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
 
 
-async def test_a_message_of_20_mb_ends_the_connection_and_no_more(start, caplog):
+async def test_a_message_of_20_mb_ends_the_connection_and_no_more(autojump_clock, start, caplog):
     peer = FakePeer()
     _, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
@@ -449,7 +466,7 @@ async def test_a_message_of_20_mb_ends_the_connection_and_no_more(start, caplog)
     assert not any(record.exc_info for record in caplog.records)
 
 
-async def test_an_outage_is_told_loudly_once(start, caplog):
+async def test_an_outage_is_told_loudly_once(autojump_clock, start, caplog):
     caplog.set_level(logging.DEBUG, "kioskd")
     peer = FakePeer(refusals=[LOST] * 5)
     _, reports = start(peer)
@@ -458,7 +475,7 @@ async def test_an_outage_is_told_loudly_once(start, caplog):
     assert levels == ["WARNING", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "INFO"]
 
 
-async def test_neither_key_nor_transcript_is_logged(start, caplog):
+async def test_neither_key_nor_transcript_is_logged(autojump_clock, start, caplog):
     caplog.set_level(logging.DEBUG, "kioskd")
     peer = FakePeer()
     endpoint, reports = start(peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import wave
@@ -25,6 +26,7 @@ from trio_websocket import (
 )
 
 from kioskd.config.schema import Dialect
+from kioskd.simulator.brain import Understanding
 from kioskd.simulator.server import serve
 from kioskd.simulator.settings import Pace, SimulatorError, SimulatorSettings
 from kioskd.simulator.sound import encoded
@@ -183,6 +185,18 @@ async def test_a_message_over_16_mib_closes_with_1009_and_only_its_own_connectio
         assert (await turn(other, tone(300)))["status"] == "completed"
 
 
+UPGRADE = (
+    b"GET /v1/realtime?model=m HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+async def hung_up_on(stream: trio.SocketStream) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):
+        async for _ in stream:
+            pass
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -195,17 +209,28 @@ async def test_a_message_over_16_mib_closes_with_1009_and_only_its_own_connectio
 async def test_a_client_that_breaks_the_websocket_protocol_harms_no_other(garbage: bytes) -> None:
     async with simulator() as port, connecting(port) as other:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
-        upgrade = (
-            "GET /v1/realtime?model=m HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
-        await stream.send_all(upgrade.encode())
+        await stream.send_all(UPGRADE + b"\r\n")
         seen = b""
         while b"session.created" not in seen:
             seen += await stream.receive_some(65536)
         await stream.send_all(garbage)
-        async for _ in stream:
-            pass  # it is hung up on
+        await hung_up_on(stream)
+        assert (await turn(other, tone(300)))["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        UPGRADE + b"\r\n\x81\x81\x00\x00\x00\x00x",  # a frame before the upgrade is accepted
+        UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=abc\r\n\r\n",
+        b"\x00\x01\x02\r\n\r\n",
+    ],
+)
+async def test_a_broken_request_harms_no_other(request_bytes: bytes) -> None:
+    async with simulator() as port, connecting(port) as other:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(request_bytes)
+        await hung_up_on(stream)
         assert (await turn(other, tone(300)))["status"] == "completed"
 
 
@@ -239,6 +264,24 @@ async def stoppable(settings: SimulatorSettings, brain: ScriptedBrain) -> AsyncI
     with trio.fail_after(GUARD_S):
         async with trio.open_nursery() as nursery:
             yield await nursery.start(run), scope
+
+
+class BrokenBrain(ScriptedBrain):
+    async def answer(self, said: Understanding) -> str:
+        raise ZeroDivisionError
+
+
+async def test_a_fault_of_the_simulator_closes_with_1011_and_only_that_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with simulator(brain=BrokenBrain()) as port, connecting(port) as other:
+        async with connecting(port) as client:
+            with pytest.raises(ConnectionClosed) as closed:
+                await turn(client, tone(300))
+            assert closed.value.reason.code == 1011
+        assert "ZeroDivisionError" in caplog.text
+        await send(other, "input_audio_buffer.clear")
+        await until(other, "input_audio_buffer.cleared")
 
 
 async def test_a_stop_says_1001_to_every_client() -> None:
@@ -277,6 +320,12 @@ async def test_a_taken_port_is_told_in_a_line() -> None:
     async with simulator() as port:
         with pytest.raises(SimulatorError, match=f"127.0.0.1:{port}: something listens there already"):
             await serve(evolve(FAST, port=port), ScriptedBrain())
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+async def test_a_port_out_of_range_is_told_in_a_line(port: int) -> None:
+    with trio.fail_after(GUARD_S), pytest.raises(SimulatorError, match="ports go from 0"):
+        await serve(evolve(FAST, port=port), ScriptedBrain())
 
 
 async def test_a_faq_that_is_missing_is_told_in_a_line(tmp_path: Path) -> None:

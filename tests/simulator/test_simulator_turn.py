@@ -186,9 +186,11 @@ async def test_the_usage_counts_sound_and_text(autojump_clock: MockClock, dialec
         assert first["input_token_details"]["audio_tokens"] == 10
         assert first["output_token_details"]["audio_tokens"] == 40
         assert first["total_tokens"] == first["input_tokens"] + first["output_tokens"]
-        second = (await client.ask(tone(1000)))["usage"]
-        assert second["input_token_details"]["audio_tokens"] == 10 + 40 + 10
-        assert second["input_token_details"]["cached_tokens"] <= first["input_tokens"]
+        second = (await client.ask(tone(5000)))["usage"]
+        assert second["input_token_details"]["audio_tokens"] == 10 + 40 + 50
+        third = (await client.ask(tone(1000)))["usage"]
+        assert third["input_token_details"]["audio_tokens"] == 10 + 40 + 50 + 40 + 10
+        assert third["input_token_details"]["cached_tokens"] == 64  # of the 100 that were read for the second
 
 
 async def test_a_session_of_text_gets_text(autojump_clock: MockClock) -> None:
@@ -262,6 +264,18 @@ async def test_a_client_that_reads_nothing_more_is_cut_off(autojump_clock: MockC
             while client.channel.closed is None:
                 await trio.sleep(1)
         assert client.channel.closed[0] == 1008
+
+
+async def test_a_slow_reader_gets_a_long_answer_whole(autojump_clock: MockClock) -> None:
+    brain = ScriptedBrain(reply="Yes.", sound=bytes(26 * 2**20))  # in more deltas than may wait
+    async with connected(autojump_clock, brain=brain, pace=Pace(speed=1e6), reads=0) as client:
+        await client.push_to_talk()
+        await client.say(tone(300))
+        await client.send("response.create")
+        await client.until("response.output_audio.delta")
+        await trio.sleep(600)
+        assert (await client.until("response.done"))["response"]["status"] == "completed"
+        assert sum(event["type"] == "response.output_audio.delta" for event in client.events) > 4096
 
 
 async def test_the_session_expires_with_an_error_and_close_1001(autojump_clock: MockClock) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -101,7 +103,10 @@ async def speaking() -> AsyncIterator[Room]:
 async def recorded(pulse: PrivatePulse, tmp_path: Path) -> AsyncIterator[Callable[[], Floats]]:
     """While inside, the speaker's monitor is recorded; the value reads what there is of it."""
     raw = tmp_path / "monitor.raw"
-    child = pulse.listen(raw)
+    # a null sink renders in blocks of what its monitor asks for: they are the ruler's marks
+    command = ["parec", "--device=spk.monitor", "--format=s16le", f"--rate={RATE_HZ}", "--channels=1", "--raw"]
+    with raw.open("wb") as sink:
+        parec = subprocess.Popen([*command, "--latency-msec=5"], stdout=sink, env={**os.environ, **pulse.environment})
 
     def record() -> Floats:
         heard = raw.read_bytes()
@@ -113,7 +118,8 @@ async def recorded(pulse: PrivatePulse, tmp_path: Path) -> AsyncIterator[Callabl
     try:
         yield record
     finally:
-        pulse.hush(child)
+        parec.terminate()
+        parec.wait()
 
 
 async def silence_after(record: Callable[[], Floats], sounded: int = 0) -> Floats:

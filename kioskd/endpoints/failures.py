@@ -1,0 +1,99 @@
+"""What an HTTP answer in place of a connection means, as a `policy.Failure`; and the error that carries one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from kioskd.config.secrets import mask_keys
+from kioskd.endpoints.policy import Failure, Kind, most_telling
+
+EXCERPT_CHARACTERS = 200  # of an error's body: enough for its message
+_LEAST_SECRET = 8  # shorter header values ("realtime=v1" is longer, but no harm to mask) are no secrets
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class DialError(Exception):
+    """There is no connection; `failure` says why, for `policy.judge`. The text is one line without secrets."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def excerpt(text: bytes, sent: Headers = ()) -> str:
+    """One line of what the other side says, without control characters, keys, or the values of the headers we sent."""
+    line = text.decode("utf-8", "replace")
+    for _, value in sent:
+        for word in value.decode("latin-1").split():
+            if len(word) >= _LEAST_SECRET:
+                line = line.replace(word, "***")
+    line = "".join(character if character.isprintable() else " " for character in mask_keys(line))
+    return " ".join(line.split())[:EXCERPT_CHARACTERS]
+
+
+def refused_upgrade(host: str, status: int, headers: Headers, body: bytes, sent: Headers) -> Failure:
+    """The upgrade brought this HTTP answer; `sent` are our own headers, which some relays repeat in their words."""
+    fields = {name.lower(): value.decode("latin-1") for name, value in headers}
+    error = _error_object(body)
+    said = error.get("message")
+    told = retry_after_s(fields.get(b"retry-after"), fields.get(b"date"))
+    words = excerpt(said.encode("utf-8", "replace") if isinstance(said, str) else body, sent)
+    return Failure(
+        Kind.UPGRADE,
+        f"{host} refuses with HTTP {status}" + (f": {words}" if words else ""),
+        status=status,
+        code=most_telling(_names(error)),
+        retry_after_s=_seconds(error.get("reset_seconds")) if told is None else told,
+    )
+
+
+def retry_after_s(value: str | None, date: str | None) -> float | None:
+    """The header in seconds or as a date (RFC 9110, 10.2.3).
+
+    A date counts from the server's own `Date`: a Pi may not know the time. Without one it says nothing.
+    """
+    if value is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+        return float(value)
+    until, now = _moment(value), _moment(date or "")
+    return max(0.0, (until - now).total_seconds()) if until and now else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _error_object(body: bytes) -> dict[str, Any]:
+    """The error of a JSON body, nested or flat; empty where there is none."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
+
+
+def _names(error: dict[str, Any]) -> Iterator[str]:
+    for name in ("code", "type"):
+        value = error.get(name)
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
+            yield str(value)
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        return None
+    return float(value)
