@@ -89,7 +89,8 @@ KEY_CODES = ("invalid_api_key", "incorrect_api_key", "authentication_error")
 MODEL_CODES = ("missing_model", "invalid_model", "model_not_found")
 LIMIT_CODES = ("429", "rate_limit_exceeded", "rate_limit_error", "slow_down")
 CLOSED_CODE, BETA_CODE, EXPIRED_CODE = "account_deactivated", "beta_api_shape_disabled", "session_expired"
-_KNOWN_CODES = frozenset({*CREDIT_CODES, *KEY_CODES, *MODEL_CODES, *LIMIT_CODES, CLOSED_CODE, BETA_CODE, EXPIRED_CODE})
+# In the order of the rows: a relay's "429" beside "insufficient_quota" is no mere limit.
+_KNOWN_CODES = (*CREDIT_CODES, *KEY_CODES, CLOSED_CODE, *MODEL_CODES, BETA_CODE, EXPIRED_CODE, *LIMIT_CODES)
 
 
 @frozen
@@ -170,9 +171,9 @@ ROWS: tuple[Row, ...] = (
 
 
 def most_telling(names: Iterable[str]) -> str | None:
-    """Of an error's `code` and `type`, in this order, the first that the table knows, else the first."""
+    """Of an error's `code` and `type` the one that the table knows (its earliest, if both), else the first."""
     found = list(names)
-    return next((name for name in found if name in _KNOWN_CODES), found[0] if found else None)
+    return next((code for code in _KNOWN_CODES if code in found), found[0] if found else None)
 
 
 _TOLD_WAIT = re.compile(

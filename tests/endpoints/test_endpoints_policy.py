@@ -73,6 +73,93 @@ def test_a_told_wait_is_a_floor(failure: Failure, floor_s: float) -> None:
     assert floor_s <= verdict.after_s <= floor_s + policy.FIRST_RETRY_S
 
 
+# One failure for every row of the table, in its order: a row that another one hides can't decide anything.
+EXAMPLES = [
+    Failure(Kind.PROXY, "login", status=407),
+    Failure(Kind.PROXY, "no", status=403),
+    Failure(Kind.PROXY, "gateway", status=502),
+    Failure(Kind.UPGRADE, "sold out", status=429, code="insufficient_quota"),
+    Failure(Kind.ERROR, "bad key", close_code=3000, code="invalid_api_key"),
+    Failure(Kind.UPGRADE, "closed", status=403, code="account_deactivated"),
+    Failure(Kind.ERROR, "what?", close_code=4000, code="invalid_model"),
+    Failure(Kind.ERROR, "gone", close_code=4000, code="beta_api_shape_disabled"),
+    Failure(Kind.ERROR, "60 minutes", close_code=1001, code="session_expired"),
+    Failure(Kind.UPGRADE, "too many", status=429),
+    Failure(Kind.KEY, "no file"),
+    Failure(Kind.UPGRADE, "who?", status=401),
+    Failure(Kind.UPGRADE, "pay", status=402),
+    Failure(Kind.UPGRADE, "not you", status=403),
+    Failure(Kind.UPGRADE, "not here", status=404),
+    Failure(Kind.UPGRADE, "there", status=302),
+    Failure(Kind.UPGRADE, "how?", status=400),
+    Failure(Kind.LOST, "closed", close_code=3000),
+    Failure(Kind.LOST, "closed", close_code=4000),
+    Failure(Kind.SETTINGS, "voice unknown"),
+    Failure(Kind.UPGRADE, "maintenance", status=503, retry_after_s=9),
+    Failure(Kind.UPGRADE, "oops", status=500),
+]
+
+
+@pytest.mark.parametrize(("row", "example"), list(zip(policy.ROWS, EXAMPLES, strict=True)))
+def test_every_row_decides_about_its_example_and_has_a_reason(row: policy.Row, example: Failure) -> None:
+    assert policy.row_of(example) is row
+    assert row.reason
+
+
+ALL_CODES = [*policy.CREDIT_CODES, *policy.KEY_CODES, *policy.MODEL_CODES, policy.CLOSED_CODE, policy.BETA_CODE]
+
+
+@pytest.mark.parametrize("code", ALL_CODES)
+@pytest.mark.parametrize("status", [None, 200, 400, 429, 500])
+def test_a_code_that_only_the_owner_can_mend_counts_whatever_the_status(code: str, status: int | None) -> None:
+    assert isinstance(judge(Failure(Kind.UPGRADE, "retry after 5 s", status=status, code=code), 0, 0), OwnerMustAct)
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 529])
+def test_a_server_in_trouble_is_tried_again(status: int) -> None:
+    assert isinstance(judge(Failure(Kind.UPGRADE, "oops", status=status), 0, 0.5), Retry)
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_in_trouble_is_tried_again(status: int) -> None:
+    assert isinstance(judge(Failure(Kind.PROXY, "oops", status=status), 0, 0.5), Retry)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Rate limit exceeded. Retry after 60 seconds", 60),
+        ("Please try again in 1.5s.", 1.5),
+        ("Please try again in 250ms.", 0.25),
+        ("Please try again in 6m0s.", 360),
+        ("try again in 0h2m3s", 123),
+        ("Retry after 2 minutes", 120),
+        ("RETRY AFTER 1 HOUR", 3600),
+        ("retry after 9999999 s", policy.LONGEST_TOLD_WAIT_S),
+        ("please retry after a while", None),
+        ("try again in a few seconds", None),
+        ("60 seconds", None),
+    ],
+)
+def test_a_wait_is_read_from_the_text(text: str, seconds: float | None) -> None:
+    assert policy.told_wait_s(Failure(Kind.ERROR, text)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([], None),
+        (["invalid_api_key", "invalid_request_error"], "invalid_api_key"),
+        (["401", "invalid_api_key"], "invalid_api_key"),
+        (["429", "insufficient_quota"], "insufficient_quota"),
+        (["slow_down", "rate_limit_error"], "rate_limit_error"),
+        (["what", "ever"], "what"),
+    ],
+)
+def test_of_code_and_type_the_one_that_is_known_counts(names: list[str], told: str | None) -> None:
+    assert policy.most_telling(names) == told
+
+
 @pytest.mark.parametrize("kind", [Kind.DNS, Kind.CONNECT, Kind.TLS, Kind.PROXY, Kind.SILENCE, Kind.LOST])
 def test_a_network_in_trouble_is_tried_again(kind: Kind) -> None:
     assert isinstance(judge(Failure(kind, "down"), 3, 0.5), Retry)
