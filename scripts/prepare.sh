@@ -47,7 +47,7 @@ need_venv() {
         say "making the venv in .venv ($("$python" --version), extras: $extras)"
         rm -rf .venv
         "$python" -m venv .venv
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar on -e ".[$extras]"
+        .venv/bin/python -m pip install --disable-pip-version-check -e ".[$extras]"
         printf '%s' "$stamp" >.venv/.kioskd-stamp
     fi
 }
