@@ -32,7 +32,8 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
     Raises DialError where it can't be opened, or where the other side's frames break the library's reader later on.
     """
     target = _target_of(settings, url)
-    of_body: BaseException | None = None
+    of_body: Exception | None = None
+    broken: BaseExceptionGroup[BaseException] | None = None
     try:
         async with trio.open_nursery() as nursery:
             readers: trio.Nursery = await nursery.start(_keep_readers)
@@ -42,7 +43,7 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
                     connection = await _upgrade(readers, wire, settings, headers, target)
                     try:
                         yield connection
-                    except BaseException as error:
+                    except Exception as error:
                         of_body = error
                         raise
                     finally:
@@ -53,9 +54,10 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
                     await trio.aclose_forcefully(wire)
             finally:
                 readers.cancel_scope.cancel()
-    except BaseExceptionGroup as group:  # the nurseries': what is inside matters
-        cause = _only_one(group, of_body)
-        raise (cause if cause is of_body else _explained(target, headers, cause)) from None
+    except BaseExceptionGroup as group:
+        broken = group
+    if broken is not None:  # out of its handler, so that what the caller raised keeps the cause that it had
+        raise of_body or _explained(target, headers, _only_one(broken))
 
 
 def is_loopback(host: str) -> bool:
@@ -137,10 +139,10 @@ def _too_late(settings: Endpoint, target: _Target) -> Failure:
     return Failure(Kind.SILENCE, f"{target.host}: {waited}; does a firewall on the way block WebSockets?")
 
 
-def _only_one(group: BaseExceptionGroup[BaseException], of_body: BaseException | None) -> BaseException:
+def _only_one(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The nurseries are our own affair: what was raised inside comes out as it was."""
     error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and error is not of_body:
+    while isinstance(error, BaseExceptionGroup):
         if len(error.exceptions) > 1 and not isinstance(error, ExceptionGroup):
             return error  # cancellations among others: for trio to sort out
         error = error.exceptions[0]

@@ -196,8 +196,10 @@ class _Reader:
     def _entry(self, node: yaml.Node) -> Entry:
         parts = self._mapping(node, "an entry", required=("name", "questions", "answer"))
         name = self._text(parts.get("name"), "name")
-        if name and (line := self.named.setdefault(name, node.start_mark.line + 1)) != node.start_mark.line + 1:
-            self._mistake(node, f"the entry of line {line} is called `{name}`, too")
+        if name in self.named:
+            self._mistake(node, f"the entry of line {self.named[name]} is called `{name}`, too")
+        elif name:
+            self.named[name] = node.start_mark.line + 1
         questions = tuple(self._question(item) for item in self._list(parts.get("questions"), "questions"))
         return Entry(name=name, questions=questions, answer=self._speakable(parts.get("answer"), "answer"))
 

@@ -323,6 +323,31 @@ async def test_commands_for_unknown_turns_do_nothing(autojump_clock, side, endpo
     assert heard(side) == [sound(1)]
 
 
+async def test_a_question_that_is_asked_twice_is_answered_once(autojump_clock, side, endpoint, reports):
+    await ask(endpoint, 1, sound(1))
+    await reports.until(AnswerAudio, turn=1)
+    endpoint.ask(1)
+    await answered(reports, 1, sound(1))
+    endpoint.ask(1)
+    await trio.sleep(LONG_S)
+    assert heard(side) == [sound(1)]
+    await answered(reports, 1, sound(1))
+
+
+@pytest.mark.parametrize(
+    ("command", "after_s"),  # at 0.05 s it thinks, at 0.15 s it speaks; nobody is forgotten while it speaks to him
+    [("cancel", 0.05), ("cancel", 0.15), ("discard", 0.05), ("discard", 0.15), ("forget", 0.05)],
+)
+async def test_nothing_follows_after_a_turn_was_dropped(autojump_clock, side, endpoint, reports, command, after_s):
+    await ask(endpoint, 1, sound(1))
+    await trio.sleep(after_s)
+    told = len(about(reports, 1))
+    getattr(endpoint, command)(*([] if command == "forget" else [1]))
+    await trio.sleep(LONG_S)
+    assert len(about(reports, 1)) == told
+    assert heard(side) == [sound(1)]
+
+
 async def test_an_endpoint_that_was_stopped_runs_again(autojump_clock, side, reports):
     for turn in (1, 2):
         async with trio.open_nursery() as nursery:
