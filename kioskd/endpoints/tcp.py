@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import socket
 from urllib.parse import unquote, urlsplit
@@ -34,13 +35,12 @@ async def _direct(host: str, port: int, kind: Kind, remedy: str) -> trio.SocketS
 
 
 def _reason(error: OSError) -> str:
-    """trio tells of all the addresses it tried; the first one's reason stands for them."""
+    """The system's own word for it: trio wraps it in words of its own, and several of them in a group."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
         cause = cause.__cause__
     return str(error) or type(error).__name__
 
