@@ -30,34 +30,6 @@ class KeyUnavailable(ValueError):  # noqa: N818  (the name says it better than a
     """There is no usable key; the text says in one line what, where, and what to do. It never holds the key."""
 
 
-class Secret:
-    """A text that masks itself wherever it is printed, formatted or logged, and refuses to be pickled."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself, for the one place that sends it."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
-    def __reduce__(self) -> str:
-        raise TypeError("a secret is not written anywhere")
-
-
 def looks_like_key(text: str) -> bool:
     """Whether a piece of text holds what is most likely an API key."""
     return _KEY_LIKE.search(text) is not None
@@ -66,11 +38,6 @@ def looks_like_key(text: str) -> bool:
 def mask_keys(text: str) -> str:
     """The text with everything in it that looks like an API key replaced by stars."""
     return _KEY_LIKE.sub("***", text)
-
-
-def read_secret(source: KeySource, environ: Mapping[str, str]) -> Secret:
-    """The key as a Secret; see `read_key`."""
-    return Secret(read_key(source, environ))
 
 
 def read_key(source: KeySource, environ: Mapping[str, str]) -> str:
