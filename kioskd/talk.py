@@ -29,7 +29,7 @@ class PressOnce:
         self._microphone = microphone
         self._hold_at_least_ms = hold_at_least_ms
         self._shown = trio.Event()
-        self._state = State.STARTING
+        self._view = View(State.STARTING, Link.DOWN)
 
     async def run(self, report: Callable[[PanelEvent], None]) -> None:
         """Press, speak, let go."""
@@ -41,15 +41,15 @@ class PressOnce:
         await trio.sleep_forever()
 
     async def answered(self) -> None:
-        """Wait until the turn is over, whatever came of it."""
-        while self._state in (State.STARTING, State.READY):
+        """Wait until the turn is over, whatever came of it: a press that is refused is over with its sign."""
+        while self._view.state in (State.STARTING, State.READY) and self._view.sign is None:
             await self._next_view()
-        while self._state in (State.LISTENING, State.THINKING, State.SPEAKING):
+        while self._view.state in (State.LISTENING, State.THINKING, State.SPEAKING):
             await self._next_view()
 
     def show(self, view: View) -> None:
         """Look at the lamp."""
-        self._state = view.state
+        self._view = view
         self._shown.set()
 
     async def _next_view(self) -> None:
@@ -102,7 +102,7 @@ class Outcome:
         """Why there is no answer, in one line."""
         report = self.report
         if report is None:
-            why = "the turn was broken off"
+            why = "the kiosk took no question"
         elif report.reason:
             why = report.reason
         elif report.sign is not None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kioskd.audio.wav import write_wav
+
 ROOT = Path(__file__).parents[2]
 
 GOOD = """
@@ -118,3 +120,24 @@ def test_every_command_has_help() -> None:
         done = kioskd(command, "--help")
         assert done.returncode == 0 and "Exit codes" in done.stdout
     assert kioskd("dance").returncode == 2
+
+
+def test_talk_without_a_private_key_ends_with_the_remedy(config: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("not-private-at-all")
+    key.chmod(0o644)
+    config.write_text(GOOD.replace("environment: KIOSKD_TEST_KEY", f'file: "{key}"'))
+    question = tmp_path / "question.wav"
+    write_wav(question, b"\1\0" * 12_000)
+    done = kioskd("talk", question, "--config", config)
+    assert done.returncode == 1
+    assert f"chmod 600 {key}" in done.stderr and "not-private" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_talk_with_nobody_there_ends_in_an_apology(config: Path, tmp_path: Path) -> None:
+    config.write_text(GOOD + "conversation: {answer_timeout_s: 1}\n")
+    question = tmp_path / "question.wav"
+    write_wav(question, b"\1\0" * 12_000)
+    done = kioskd("talk", question, "--config", config, KIOSKD_TEST_KEY="anything")
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr and "Traceback" not in done.stderr
