@@ -22,7 +22,7 @@ from kioskd.dialogue.events import Event, Link, StopRequested
 from kioskd.health.turns import TurnReport
 from kioskd.local.speak import synthesise
 
-QUESTIONS = ("tell me a story", "what time is it")
+QUESTIONS = ("tell me a story", "what are your opening hours")
 BARGE_IN_AFTER_S = 2.5  # of the first answer: long enough to be recognised in the speaker's record
 BEFORE_SPEAKING_S = 0.3  # a visitor presses, then speaks
 AFTER_SPEAKING_S = 0.2

@@ -29,7 +29,7 @@ DRAWINGS_PER_S = 10
 FIRST_REPEAT_S = 0.7  # keyboards begin to repeat a held key after 0.25 to 0.66 s
 NEXT_REPEAT_S = 0.2  # and go on at 10 to 30 a second; SSH adds some jitter
 BAR_WIDTH = 40
-SAMPLES = ("what time is it", "where is the exit", "when do you open", "tell me a story")
+SAMPLES = ("what are your opening hours", "where are the toilets", "are you a robot", "tell me a story")
 
 
 @define
