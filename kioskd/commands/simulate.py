@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import argparse
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kioskd.commands import exits
 
 if TYPE_CHECKING:
+    from kioskd.simulator.faults.script import FaultScript
     from kioskd.simulator.settings import SimulatorSettings
 
 HELP = "run the embedded Realtime endpoint on loopback: it understands a FAQ, and speaks"
+NO_DNS = (
+    "no server can make a dns-failure: delete it, and give the kiosk a host name that doesn't exist (nowhere.invalid)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--port, --dialect, --key-file, --faq, --record."""
+    """--port, --dialect, --key-file, --faq, --record, --faults."""
     parser.add_argument("--port", type=int, default=8900, metavar="N", help="TCP port (8900; 0: any free one)")
     parser.add_argument("--dialect", choices=("ga", "beta"), default="ga", help="the vocabulary it speaks (ga)")
     parser.add_argument("--key-file", type=Path, metavar="F", help="take only the key in this file (default: any key)")
     parser.add_argument("--faq", type=Path, metavar="F", help="the questions that it understands (the demo's)")
     parser.add_argument("--record", type=Path, metavar="DIR", help="write heard-N.wav and sent-N.wav there")
+    parser.add_argument("--faults", type=Path, metavar="F", help="what is to go wrong, as in config/demo-faults.yaml")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,33 +40,43 @@ def run(options: argparse.Namespace) -> int:
     try:
         import trio
 
+        from kioskd.config.problems import SettingsError
         from kioskd.local.hear import RecogniserError
+        from kioskd.simulator.faults.script import load_script
         from kioskd.simulator.settings import SimulatorError, SimulatorSettings
     except ImportError as error:
         remedy = "install kioskd with its extra: pip install 'kioskd[simulator]'"
         return exits.complain(f"kioskd simulate needs the package {error.name}; {remedy}", exits.FAILED)
     log.set_up(LogLevel.INFO)
+    code = exits.FAILED
     try:
+        faults = load_script(options.faults) if options.faults else None
+        if faults is not None and faults.makes("dns-failure"):
+            return exits.complain(f"{options.faults}: {NO_DNS}", exits.BAD_SETTINGS)
         key = read_key(KeySource(file=str(options.key_file.absolute())), {}) if options.key_file else None
         settings = SimulatorSettings(
             port=options.port, dialect=options.dialect, key=key, faq=options.faq, record=options.record
         )
-        trio.run(_serve_until_signal, settings)
+        trio.run(_serve_until_signal, settings, faults)
+    except* SettingsError as group:
+        failure, code = str(innermost(group)), exits.BAD_SETTINGS
     except* (SimulatorError, KeyUnavailable, RecogniserError) as group:
         failure = str(innermost(group))
     else:
         return exits.OK
-    return exits.complain(failure, exits.FAILED)
+    return exits.complain(failure, code)
 
 
-async def _serve_until_signal(settings: SimulatorSettings) -> None:
+async def _serve_until_signal(settings: SimulatorSettings, faults: FaultScript | None) -> None:
     import trio
 
+    from kioskd.simulator.faults.catalogue import Level
     from kioskd.simulator.server import serve
 
+    proxied = faults is not None and faults.has(Level.NETWORK)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            port = await nursery.start(serve, settings)
+            port = await nursery.start(partial(serve, settings, faults=faults, proxied=proxied))
             print(f"listening on ws://{settings.host}:{port}/v1/realtime ({settings.dialect.value})", flush=True)
             async for _ in signals:
                 nursery.cancel_scope.cancel()

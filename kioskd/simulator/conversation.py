@@ -41,8 +41,8 @@ class ChannelClosed(Exception):  # noqa: N818 - it is how a conversation ends
 class Channel(Protocol):
     """Whole messages, in order, both ways."""
 
-    async def send(self, text: str) -> None:
-        """Send one text message. Raises `ChannelClosed`."""
+    async def send(self, message: str | bytes) -> None:
+        """Send one message; bytes as a binary one, which only faults send. Raises `ChannelClosed`."""
 
     async def receive(self) -> str | bytes:
         """The next message; bytes if it was a binary one. Raises `ChannelClosed`."""

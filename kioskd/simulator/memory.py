@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import trio
 from attrs import define
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
@@ -9,6 +11,8 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from kioskd.simulator import door
 from kioskd.simulator.brain import Brain
 from kioskd.simulator.conversation import ChannelClosed
+from kioskd.simulator.faults.gate import Admission, Gate, stay_silent
+from kioskd.simulator.faults.upgrade import Rejection
 from kioskd.simulator.observer import Observer, Unwatched
 from kioskd.simulator.settings import SimulatorSettings
 
@@ -22,9 +26,9 @@ RECEIVE_BYTES = 65_536
 class _SocketChannel:
     socket: WebSocketConnection
 
-    async def send(self, text: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         try:
-            await self.socket.send_message(text)
+            await self.socket.send_message(message)
         except ConnectionClosed as closed:
             raise ChannelClosed from closed
 
@@ -40,9 +44,16 @@ class _SocketChannel:
 
 
 async def serve_stream(
-    stream: trio.abc.Stream, settings: SimulatorSettings, brain: Brain, observer: Observer | None = None
+    stream: trio.abc.Stream,
+    settings: SimulatorSettings,
+    brain: Brain,
+    observer: Observer | None = None,
+    gate: Gate | None = None,
 ) -> None:
-    """Serve the one client at the other end of `stream`, until it has gone. `settings.host` and `port` don't count."""
+    """Serve the one client at the other end of `stream`, until it has gone. `settings.host` and `port` don't count.
+
+    `gate` makes the faults: one for all streams of a server.
+    """
     async with trio.open_nursery() as nursery:
         try:
             with trio.fail_after(HANDSHAKE_S):
@@ -60,9 +71,16 @@ async def serve_stream(
                 await upgrade.reject(404)
             elif request.key is None and settings.key is not None:
                 await upgrade.reject(401)
+            elif isinstance(verdict := gate.knock() if gate else Admission(), Rejection):
+                headers_sent = [(name.encode(), value.encode()) for name, value in verdict.headers.items()]
+                await upgrade.reject(verdict.status, extra_headers=headers_sent, body=verdict.body)
             else:
                 channel = _SocketChannel(await upgrade.accept())
-                await door.attend(channel, request, settings, brain, observer or Unwatched())
+                with gate.admitted(channel, verdict, stream) if gate else nullcontext(channel) as talking:
+                    if verdict.silent:
+                        await stay_silent(talking)
+                    else:
+                        await door.attend(talking, request, settings, brain, observer or Unwatched())
                 await channel.close(1000, "")
         except (
             HandshakeError,

@@ -22,6 +22,9 @@ class Observer(Protocol):
     def on_interrupt(self, item_id: str, audio_end_ms: int) -> None:
         """The client says that the visitor heard no more than this of an answer."""
 
+    def on_fault(self, kind: str, phase: str) -> None:
+        """A fault was made on purpose; `phase` is how far the connection was."""
+
 
 class Unwatched:
     """Nobody watches."""
@@ -36,4 +39,7 @@ class Unwatched:
         """Nothing."""
 
     def on_interrupt(self, item_id: str, audio_end_ms: int) -> None:
+        """Nothing."""
+
+    def on_fault(self, kind: str, phase: str) -> None:
         """Nothing."""

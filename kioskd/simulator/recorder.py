@@ -7,6 +7,7 @@ all of it, heard by the visitor or not. `events.jsonl` has an object a line, eac
 - `heard`: `turn`, `item`, `text`, `understood`, `duration_ms`
 - `sent`: `turn`, `item`, `text`, `status` (of the response; "cut" if the connection went), `duration_ms`
 - `interrupt`: `item`, `audio_end_ms`
+- `fault`: `fault` (its name), `phase` (how far the connection was); made on purpose
 """
 
 from __future__ import annotations
@@ -92,6 +93,10 @@ class Recorder:
     def on_interrupt(self, item_id: str, audio_end_ms: int) -> None:
         """A line."""
         self._note("interrupt", item=item_id, audio_end_ms=audio_end_ms)
+
+    def on_fault(self, kind: str, phase: str) -> None:
+        """A line."""
+        self._note("fault", fault=kind, phase=phase)
 
     def _turn(self, item_id: str) -> int:
         return self._turns.setdefault(item_id, len(self._turns) + 1)

@@ -7,13 +7,12 @@ client doesn't read.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -24,7 +23,11 @@ from kioskd.config.places import shipped
 from kioskd.local.faq import FaqError, load_faq
 from kioskd.local.hear import Recogniser, RecogniserError
 from kioskd.simulator.brain import Brain, FaqBrain
+from kioskd.simulator.faults.gate import Gate
+from kioskd.simulator.faults.script import FaultSource
 from kioskd.simulator.observer import Observer, Unwatched
+from kioskd.simulator.ports import listen, port_of
+from kioskd.simulator.proxy import serve_proxy
 from kioskd.simulator.recorder import Recorder
 from kioskd.simulator.settings import SimulatorError, SimulatorSettings
 from kioskd.simulator.web import Application
@@ -34,7 +37,6 @@ PING_S = 20.0  # as often as the real server
 GOODBYE_S = 1.0  # for close frames on their way when the simulator stops
 QUEUED_MESSAGES = 64  # of a client that aren't handled yet; then its socket isn't read
 MAX_CLIENTS = 64  # a kiosk has one connection, or two while it renews a session
-MAX_PORT = 65_535
 MAX_BODY_BYTES = 2**16  # of plain requests, which have none
 
 _log = logging.getLogger(__name__)
@@ -44,18 +46,36 @@ async def serve(
     settings: SimulatorSettings,
     brain: Brain | None = None,
     observer: Observer | None = None,
+    faults: FaultSource | None = None,
     *,
+    proxied: bool = False,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; started with the port number. Without a `brain`, the one of `settings.faq`.
 
     Cancelled, it closes every conversation (1001) before it ends. Raises `SimulatorError`: the port is taken, the FAQ,
-    the recogniser or the record directory can't be used.
+    the recogniser or the record directory can't be used. The `faults` of the network need `proxied`: then the port is
+    a proxy's, the server is behind it on another one, and a goodbye doesn't get through.
     """
     async with _brain_for(settings, brain) as thinking:
         with Recorder.at(settings.record) as recorder:
-            application = Application(settings, thinking, observer or recorder or Unwatched())
-            await _Door(application).serve(settings, task_status)
+            watching = observer or recorder or Unwatched()
+            gate = Gate(faults, settings.dialect, watching) if faults is not None else None
+            door = _Door(Application(settings, thinking, watching, gate))
+            if gate is None or not proxied:
+                await door.serve(settings, task_status)
+                return
+            async with trio.open_nursery() as nursery:
+                port: int = await nursery.start(door.serve, evolve(settings, port=0))
+                await serve_proxy(
+                    settings.port,
+                    (settings.host, port),
+                    gate.faults,
+                    host=settings.host,
+                    phase_of=lambda peer: gate.phase_of((settings.host, peer)),
+                    observer=watching,
+                    task_status=task_status,
+                )
 
 
 @asynccontextmanager
@@ -81,17 +101,6 @@ def _config() -> Config:
     config.max_app_queue_size = QUEUED_MESSAGES
     config.include_server_header = False
     return config
-
-
-async def _listen(settings: SimulatorSettings) -> list[trio.SocketListener]:
-    if not 0 <= settings.port <= MAX_PORT:  # the C library would take it modulo 65,536
-        raise SimulatorError(f"can't listen on port {settings.port}: ports go from 0 (any free one) to {MAX_PORT}")
-    try:
-        return await trio.open_tcp_listeners(settings.port, host=settings.host)
-    except OSError as error:
-        in_use = error.errno == errno.EADDRINUSE
-        why = "something listens there already; stop it or choose another port" if in_use else str(error)
-        raise SimulatorError(f"can't listen on {settings.host}:{settings.port}: {why}") from None
 
 
 class _Connection(TCPServer):
@@ -127,10 +136,12 @@ class _Door:
     def __attrs_post_init__(self) -> None:
         self._app = wrap_app(self.application, MAX_BODY_BYTES, "asgi")
 
-    async def serve(self, settings: SimulatorSettings, task_status: trio.TaskStatus[int]) -> None:
+    async def serve(
+        self, settings: SimulatorSettings, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Accept clients until cancelled, then say goodbye to all of them."""
-        listeners = await _listen(settings)
-        port = int(listeners[0].socket.getsockname()[1])
+        listeners = await listen(settings.host, settings.port)
+        port = port_of(listeners)
         async with trio.open_nursery() as nursery:
             clients: trio.Nursery = await nursery.start(_shielded_nursery)
             try:

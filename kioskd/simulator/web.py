@@ -6,7 +6,7 @@ Source of the message formats: https://asgi.readthedocs.io/en/latest/specs/www.h
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -14,7 +14,9 @@ from attrs import define, field
 
 from kioskd.simulator import door
 from kioskd.simulator.brain import Brain
-from kioskd.simulator.conversation import GOING_AWAY, ChannelClosed
+from kioskd.simulator.conversation import GOING_AWAY, Channel, ChannelClosed
+from kioskd.simulator.faults.gate import Admission, Gate, stay_silent
+from kioskd.simulator.faults.upgrade import Rejection
 from kioskd.simulator.observer import Observer
 from kioskd.simulator.settings import SimulatorSettings
 
@@ -32,11 +34,11 @@ class _SocketChannel:
     _sending: trio.Lock = field(factory=trio.Lock, init=False)
     _closed: bool = field(default=False, init=False)
 
-    async def send(self, text: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         async with self._sending:
             if self._closed:
                 raise ChannelClosed
-            await self._send({"type": "websocket.send", "text": text})
+            await self._send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
 
     async def receive(self) -> str | bytes:
         message = await self._receive()
@@ -56,34 +58,47 @@ class _SocketChannel:
 
 @define(eq=False)
 class Application:
-    """Callable as ASGI 3 wants it. `stopping` ends every conversation with close 1001."""
+    """Callable as ASGI 3 wants it. `stopping` ends every conversation with close 1001. No `gate`, no faults."""
 
     settings: SimulatorSettings
     brain: Brain
     observer: Observer
+    gate: Gate | None = None
     stopping: trio.Event = field(factory=trio.Event)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
-            await self._converse(_request(scope), receive, send)
+            await self._let_in(_request(scope), scope["client"], receive, send)
         else:
             await self._answer(scope["method"], _request(scope), send)
 
-    async def _converse(self, request: door.Request, receive: Receive, send: Send) -> None:
+    async def _let_in(self, request: door.Request, peer: object, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         if request.path != door.PATH:
             await _reply(send, 404, _not_found(request.path), prefix="websocket.http")
         elif request.key is None and self.settings.key is not None:
             await _reply(send, 401, _wrong_key(), prefix="websocket.http")
+        elif isinstance(verdict := self.gate.knock() if self.gate else Admission(), Rejection):
+            await _reject(send, verdict)
         else:
             await send({"type": "websocket.accept"})
             channel = _SocketChannel(receive, send)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._say_goodbye, channel, nursery.cancel_scope)
-                await door.attend(channel, request, self.settings, self.brain, self.observer)
+                await self._converse(channel, request, verdict, peer)
                 nursery.cancel_scope.cancel()
+
+    async def _converse(self, channel: Channel, request: door.Request, admission: Admission, peer: object) -> None:
+        if self.gate is None:
+            await door.attend(channel, request, self.settings, self.brain, self.observer)
+            return
+        with self.gate.admitted(channel, admission, peer) as faulty:
+            if admission.silent:
+                await stay_silent(faulty)
+            else:
+                await door.attend(faulty, request, self.settings, self.brain, self.observer)
 
     async def _say_goodbye(self, channel: _SocketChannel, scope: trio.CancelScope) -> None:
         await self.stopping.wait()
@@ -114,9 +129,17 @@ async def _live(receive: Receive, send: Send) -> None:
 
 
 async def _reply(send: Send, status: int, body: dict[str, Any], prefix: str = "http") -> None:
-    payload = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
-    await send({"type": f"{prefix}.response.start", "status": status, "headers": headers})
+    await _respond(send, status, {"content-type": "application/json"}, json.dumps(body).encode(), prefix)
+
+
+async def _reject(send: Send, rejection: Rejection) -> None:
+    await _respond(send, rejection.status, rejection.headers, rejection.body, "websocket.http")
+
+
+async def _respond(send: Send, status: int, headers: Mapping[str, str], payload: bytes, prefix: str) -> None:
+    told = {**headers, "content-length": str(len(payload))}
+    encoded = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": f"{prefix}.response.start", "status": status, "headers": encoded})
     await send({"type": f"{prefix}.response.body", "body": payload})
 
 

@@ -62,7 +62,7 @@ def test_check_accepts_a_good_file(config: Path) -> None:
 
 def test_check_accepts_what_we_ship() -> None:
     for path in (ROOT / "config").glob("*.yaml"):
-        if "faq" not in path.name:
+        if path.name not in ("demo-faq.yaml", "demo-faults.yaml"):
             assert kioskd("check", path).returncode == 0, path
 
 

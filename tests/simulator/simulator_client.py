@@ -17,6 +17,8 @@ from trio.testing import MockClock
 from kioskd.config.schema import Dialect
 from kioskd.simulator.brain import BrainError, Understanding
 from kioskd.simulator.conversation import ChannelClosed, Conversation
+from kioskd.simulator.faults.channel import FaultyChannel
+from kioskd.simulator.faults.script import FaultSource
 from kioskd.simulator.observer import Observer, Unwatched
 from kioskd.simulator.settings import Pace
 
@@ -71,15 +73,19 @@ class ScriptedBrain:
 
 @define(eq=False)
 class MemoryChannel:
-    """The server's side."""
+    """The server's side. What is no JSON reaches the client as an event of the type "raw"."""
 
     to_client: trio.MemorySendChannel[Any]
     to_server: trio.MemoryReceiveChannel[str | bytes]
     closed: tuple[int, str] | None = None
 
-    async def send(self, text: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         try:
-            await self.to_client.send(json.loads(text))
+            event = json.loads(message)
+        except ValueError:
+            event = {"type": "raw", "frame": message}
+        try:
+            await self.to_client.send(event)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
             raise ChannelClosed from gone
 
@@ -149,6 +155,16 @@ class Client:
         return [event["type"] for event in self.events]
 
 
+@define(eq=False)
+class Witness(Unwatched):
+    """Keeps what was done to a conversation on purpose: (kind, phase)."""
+
+    faults: list[tuple[str, str]] = field(factory=list)
+
+    def on_fault(self, kind: str, phase: str) -> None:
+        self.faults.append((kind, phase))
+
+
 EPOCH = 1_000_000.5  # Unix time at the virtual clock's start
 
 
@@ -160,6 +176,7 @@ async def connected(
     pace: Pace | None = None,
     reads: int = 1_000_000,
     observer: Observer | None = None,
+    faults: FaultSource | None = None,
 ) -> AsyncIterator[Client]:
     """A client of a new conversation in virtual time, which lets at most `reads` events wait for it."""
     brain = brain or ScriptedBrain()
@@ -167,13 +184,14 @@ async def connected(
     to_client, receiving = trio.open_memory_channel[dict[str, Any]](reads)
     sending, to_server = trio.open_memory_channel[str | bytes](1000)
     channel = MemoryChannel(to_client, to_server)
+    observer = observer or Unwatched()
     conversation = Conversation(
-        channel,
+        channel if faults is None else FaultyChannel(channel, faults, dialect, observer),
         brain,
         "gpt-realtime",
         dialect,
         pace or Pace(),
-        observer or Unwatched(),
+        observer,
         clock=lambda: EPOCH + clock.current_time() - began,
     )
     async with trio.open_nursery() as nursery:
