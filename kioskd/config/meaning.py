@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from kioskd.config import addresses
 from kioskd.config.files import UnreadableFileError, read_small_file
 from kioskd.config.pins import ALLOWED_PINS, bcm_number
 from kioskd.config.problems import Problem
 from kioskd.config.schema import Audio, Conversation, Dialect, Endpoint, KeySource, LampKind, Panel, Settings
-from kioskd.config.secrets import KEY_PLACES
 from kioskd.config.shape import Lines
 
 MAX_CA_BYTES = 1024 * 1024  # all of Debian's certificate authorities take 0.2 MiB
@@ -26,7 +24,6 @@ _ENDPOINT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEY_PARAMETER = re.compile(r"(?i)(?:.*[_-])?(?:api-?)?(?:key|apikey|token|secret|password|signature)|code|auth|sig")
 
 Finding = tuple[str, str]  # the key below the section, the message
 
@@ -96,7 +93,7 @@ def _panel(panel: Panel) -> Iterator[Finding]:
 def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
     if not _ENDPOINT_NAME.fullmatch(endpoint.name):
         yield "name", "must be 1 to 32 of a-z, 0-9 and -, and not begin with -"
-    yield from _url(endpoint)
+    yield from addresses.check(endpoint)
     yield from _key(endpoint.key)
     if endpoint.temperature is not None and endpoint.dialect is not Dialect.BETA:
         yield "temperature", "exists only in the dialect beta; remove it, or set dialect: beta"
@@ -112,30 +109,6 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
         yield "extra_ca", f"{endpoint.extra_ca} {fault}"
 
 
-def _url(endpoint: Endpoint) -> Iterator[Finding]:
-    url = _split(endpoint.url)
-    if url is None or not url.hostname:
-        yield "url", "is no URL of a server; it looks like wss://api.openai.com/v1/realtime"
-        return
-    if url.username is not None:
-        yield "url", f"holds a user name or a password before the @; {KEY_PLACES}"
-    keys = [name for name, _ in parse_qsl(url.query, keep_blank_values=True) if _KEY_PARAMETER.fullmatch(name)]
-    for name in keys:
-        yield "url", f"holds the parameter {name}=; {KEY_PLACES}"
-    if url.fragment:
-        yield "url", "holds a #, behind which nothing is sent; remove that part"
-    if url.scheme not in ("wss", "ws"):
-        yield "url", "must begin with wss://"
-    elif url.scheme == "ws" and not endpoint.plain_text_allowed and not _is_loopback(url.hostname):
-        yield (
-            "url",
-            (
-                "would send the key and the visitor's voice unencrypted; use wss://, or, for a server in your own "
-                "network, set plain_text_allowed: true"
-            ),
-        )
-
-
 def _key(source: KeySource) -> Iterator[Finding]:
     if source.credential is not None and not _CREDENTIAL.fullmatch(source.credential):
         yield "key.credential", "must be the name of a systemd credential: letters, digits, - _ and ., no slash"
@@ -146,32 +119,11 @@ def _key(source: KeySource) -> Iterator[Finding]:
 
 
 def _proxy(text: str) -> Iterator[Finding]:
-    proxy = _split(text)
+    proxy = addresses.split(text)
     if proxy is None or not proxy.hostname or proxy.scheme != "http" or proxy.path not in ("", "/") or proxy.query:
         yield "proxy", "must be the URL of an HTTP proxy, such as http://proxy.lan:3128"
     elif proxy.username is not None:
         yield "proxy", "holds a user name or a password, which do not belong into this file; use a proxy without one"
-
-
-def _split(text: str) -> SplitResult | None:
-    """The parts of a URL, or None where it has none, an impossible port, or characters that no URL has."""
-    if not text.isascii() or " " in text:
-        return None
-    try:
-        url = urlsplit(text)
-        # The port is parsed only when it is asked for.
-        return url if url.port != 0 else None
-    except ValueError:
-        return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _fault_of_ca(name: str) -> str:

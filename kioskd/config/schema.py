@@ -5,6 +5,7 @@ Every duration names its unit in its name. Bounds stand in the field's metadata,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -16,6 +17,23 @@ class Dialect(Enum):
 
     GA = "ga"
     BETA = "beta"
+
+
+class Auth(Enum):
+    """How the key travels to the endpoint."""
+
+    AUTO = "auto"  # api-key-header to Azure's hosts, bearer to all others
+    BEARER = "bearer"
+    API_KEY_HEADER = "api-key-header"
+    QUERY = "query"
+
+
+class MintKind(Enum):
+    """Who makes the short-lived key of a session."""
+
+    CLIENT_SECRET = "client-secret"  # the endpoint: POST .../client_secrets (GA)
+    SESSION = "session"  # the endpoint: POST .../sessions (beta)
+    BROKER = "broker"  # a server of the owner's
 
 
 class LampKind(Enum):
@@ -44,6 +62,14 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
+class CutAnswer(Enum):
+    """What follows when an answer breaks off in the middle."""
+
+    CONTINUE = "continue"
+    REPEAT = "repeat"
+    APOLOGISE = "apologise"
+
+
 def within(low: float, high: float, default: Any) -> Any:
     """A number with inclusive bounds."""
     return field(default=default, metadata={"within": (low, high)})
@@ -62,7 +88,10 @@ class Conversation:
     stuck_button_s: float = within(5, 3600, 120)
     answer_timeout_s: float = within(1, 300, 15)
     answer_stall_s: float = within(1, 300, 10)
+    cut_answer: CutAnswer = CutAnswer.CONTINUE
     forget_after_s: float = within(5, 86400, 120)
+    history_turns: int = within(0, 50, 10)
+    history_characters: int = within(0, 20000, 4000)
     stop_grace_s: float = within(0, 60, 8)
 
 
@@ -73,6 +102,15 @@ class KeySource:
     credential: str | None = None
     file: str | None = None
     environment: str | None = None
+
+
+@frozen
+class Mint:
+    """A short-lived key, fetched before each connection. `url` follows from the endpoint's, a broker has its own."""
+
+    kind: MintKind = MintKind.CLIENT_SECRET
+    url: str | None = None
+    timeout_s: float = within(1, 60, 10)
 
 
 @frozen
@@ -99,6 +137,7 @@ class Endpoint:
     name: str
     url: str
     model: str
+    profile: str | None = None
     dialect: Dialect = Dialect.GA
     voice: str | None = None
     transcription_model: str | None = "gpt-4o-mini-transcribe"
@@ -106,6 +145,13 @@ class Endpoint:
     max_tokens: int | None = field(default=None, metadata={"within": (1, 4096)})
     temperature: float | None = field(default=None, metadata={"within": (0.6, 1.2)})
     key: KeySource = field(factory=KeySource)
+    auth: Auth = Auth.AUTO
+    key_parameter: str = "api_key"
+    model_parameter: str = "model"
+    beta_header: bool | None = None
+    query: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
+    headers: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
+    mint: Mint | None = None
     plain_text_allowed: bool = False
     extra_ca: str | None = None
     proxy: str | None = None
@@ -114,6 +160,7 @@ class Endpoint:
     setup_timeout_s: float = within(1, 120, 10)
     ping_interval_s: float = within(1, 300, 20)
     ping_timeout_s: float = within(1, 300, 10)
+    session_limit_s: float = within(60, 86400, 3600)
     requests_per_minute: int = within(1, 6000, 60)
     http: Http = field(factory=Http)
     breaker: Breaker = field(factory=Breaker)

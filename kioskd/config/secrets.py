@@ -10,9 +10,10 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from kioskd.config.files import MissingFileError, UnreadableFileError, read_small_file
-from kioskd.config.schema import KeySource
+from kioskd.config.schema import Endpoint, KeySource, MintKind
 
 MAX_KEY_BYTES = 16 * 1024  # a JWT of a token broker takes up to some 8 KiB
 
@@ -25,6 +26,13 @@ KEY_PLACES = (
 # "sk-..." in a comment is no key. The text before is kept out of words such as "task-oriented-conversations".
 _KEY_LIKE = re.compile(r"(?<![A-Za-z0-9])(?:sk|hsa)-[A-Za-z0-9_-]{12,}|(?<![A-Za-z0-9])ek_[A-Za-z0-9_-]{8,}")
 
+# Names of query parameters and headers that carry a secret.
+_KEY_NAME = r"(?:[\w.~%-]*[_-])?(?:api-?)?(?:key|apikey|token|secret|password|signature)|code|auth|sig"
+_KEY_PARAMETER = re.compile(_KEY_NAME, re.IGNORECASE | re.ASCII)
+_KEY_IN_QUERY = re.compile(rf"([?&](?:{_KEY_NAME})=)[^&#\s\"<>]+", re.IGNORECASE | re.ASCII)
+# The only parameters whose values are shown: any other can be a key by its owner's choice.
+SHOWN_PARAMETERS = frozenset({"model", "deployment", "api-version", "stream"})
+
 
 class KeyUnavailable(ValueError):  # noqa: N818  (the name says it better than an ending)
     """There is no usable key; the text says in one line what, where, and what to do. It never holds the key."""
@@ -35,9 +43,36 @@ def looks_like_key(text: str) -> bool:
     return _KEY_LIKE.search(text) is not None
 
 
+def is_key_parameter(name: str) -> bool:
+    """Whether a query parameter or a header of this name carries a secret."""
+    return _KEY_PARAMETER.fullmatch(name) is not None
+
+
 def mask_keys(text: str) -> str:
-    """The text with everything in it that looks like an API key replaced by stars."""
-    return _KEY_LIKE.sub("***", text)
+    """The text with all that looks like an API key, or follows a name such as ?api_key=, replaced by stars."""
+    return _KEY_IN_QUERY.sub(r"\1***", _KEY_LIKE.sub("***", text))
+
+
+def printable_url(url: str) -> str:
+    """A URL for logs and status: without login and fragment, with the harmless values of its query only."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no URL)"
+    query = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        shown = value if name.lower() in SHOWN_PARAMETERS else "***"
+        query.append(f"{name}={shown}" if value else "***")  # a name alone could be the key itself
+    text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + (f"?{'&'.join(query)}" if query else "")
+    return mask_keys("".join(character if character.isprintable() else " " for character in text))
+
+
+def endpoint_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str:
+    """The key of an endpoint, by `read_key`; empty where a broker is asked that wants none."""
+    by_broker = endpoint.mint is not None and endpoint.mint.kind is MintKind.BROKER
+    if by_broker and endpoint.key == KeySource():
+        return ""
+    return read_key(endpoint.key, environ)
 
 
 def read_key(source: KeySource, environ: Mapping[str, str]) -> str:

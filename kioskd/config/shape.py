@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -14,8 +15,9 @@ from attrs import define, field, frozen
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from kioskd.config.problems import Problem, SettingsError, key_path
+from kioskd.config.profiles import UnknownProfileError, laid_over, read_profile
 from kioskd.config.scalars import Reading, read_scalar
-from kioskd.config.schema import Settings
+from kioskd.config.schema import Endpoint, Settings
 from kioskd.config.secrets import KEY_PLACES, looks_like_key, mask_keys
 
 MAX_LINE_CHARACTERS = 2048  # a URL with all its parameters
@@ -26,6 +28,7 @@ _PROSE = frozenset({"conversation.instructions"})
 # Words that owners (and other programs' files) give the key.
 _KEY_WORDS = frozenset({"api_key", "apikey", "api-key", "token", "secret", "password", "authorization", "bearer"})
 _UNITS = {"_ms": "milliseconds", "_s": "seconds", "_frames": "frames"}
+_NOT_IN_PROFILES = frozenset({"name", "profile", "key"})
 _WRONG = object()
 
 
@@ -66,6 +69,7 @@ class _Reader:
     file: str
     problems: list[Problem] = field(factory=list)
     lines: dict[str, int] = field(factory=dict)
+    of_profile: bool = False  # then nothing is required
 
     def section(self, node: Node, cls: type, path: str) -> Any:
         if not isinstance(node, MappingNode):
@@ -76,14 +80,37 @@ class _Reader:
             inner = key_path(path, key.value)
             # A value knows where it begins; its key's line is the one that the owner looks for.
             self.lines[inner] = key.start_mark.line + 1
-            if key.value in fields:
+            if self.of_profile and cls is Endpoint and key.value in _NOT_IN_PROFILES:
+                self._wrong(key, inner, "does not belong into a profile")
+            elif key.value in fields:
                 plain[key.value] = self._value(value, fields[key.value], inner)
             else:
                 self._wrong(key, inner, _unknown(key.value, tuple(fields)))
+        if cls is Endpoint:
+            plain = self._over_profile(plain, path)
         for name, each in fields.items():
-            if each.default is attrs.NOTHING and name not in plain:
+            if each.default is attrs.NOTHING and name not in plain and not self.of_profile:
                 self._wrong(node, key_path(path, name), "is missing; it is required")
         return plain
+
+    def _over_profile(self, plain: dict[str, Any], path: str) -> dict[str, Any]:
+        """An endpoint's own lines laid over those of the profile that it names."""
+        name = plain.get("profile")
+        if not isinstance(name, str):
+            return plain
+        try:
+            root, file = read_profile(name)
+        except UnknownProfileError as error:
+            inner = key_path(path, "profile")
+            self.problems.append(Problem(self.file, self.lines[inner], inner, str(error)))
+            return {"url": _WRONG, "model": _WRONG} | plain  # what the right profile might have set is not missed
+        except SettingsError as error:
+            self.problems += error.problems
+            return {"url": _WRONG, "model": _WRONG} | plain
+        reader = _Reader(file, of_profile=True)
+        defaults = reader.section(root, Endpoint, "")
+        self.problems += reader.problems
+        return laid_over(defaults, plain)
 
     def _value(self, node: Node, attribute: attrs.Attribute[Any], path: str) -> Any:
         kind, optional = _without_none(attribute.type)
@@ -95,6 +122,8 @@ class _Reader:
             return self.section(node, kind, path)
         if typing.get_origin(kind) is tuple:
             return self._list(node, typing.get_args(kind)[0], attribute.metadata.get("items"), path)
+        if typing.get_origin(kind) is Mapping:
+            return self._mapping(node, typing.get_args(kind)[1], attribute.metadata["items"], path)
         return self._scalar(node, kind, attribute.metadata.get("within"), path)
 
     def _list(self, node: Node, kind: Any, bounds: tuple[int, int] | None, path: str) -> Any:
@@ -108,6 +137,18 @@ class _Reader:
             self.lines[inner] = item.start_mark.line + 1
             read = self.section(item, kind, inner) if attrs.has(kind) else self._scalar(item, kind, None, inner)
             items.append(read)
+        return items
+
+    def _mapping(self, node: Node, kind: Any, bounds: tuple[int, int], path: str) -> Any:
+        if not isinstance(node, MappingNode):
+            return self._wrong(node, path, f"must be lines of the form name: value, not {_shown(node)}")
+        if len(node.value) > bounds[1]:
+            self._wrong(node, path, f"must have at most {bounds[1]} entries, not {len(node.value)}")
+        items = {}
+        for key, value in node.value:
+            inner = key_path(path, key.value)
+            self.lines[inner] = key.start_mark.line + 1
+            items[key.value] = self._scalar(value, kind, None, inner)
         return items
 
     def _scalar(self, node: Node, kind: Any, bounds: tuple[float, float] | None, path: str) -> Any:

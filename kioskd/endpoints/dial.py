@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ import trio
 from attrs import define, frozen
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from kioskd.config.addresses import is_loopback
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints import tcp, tls
 from kioskd.endpoints.failures import DialError as DialError
@@ -58,14 +58,6 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
         broken = group
     if broken is not None:  # out of its handler, so that what the caller raised keeps the cause that it had
         raise of_body or _explained(target, headers, _only_one(broken))
-
-
-def is_loopback(host: str) -> bool:
-    """True for localhost and the loopback addresses: what is sent there never leaves the machine (RFC 6761, 6.3)."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 @frozen

@@ -8,37 +8,95 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from kioskd.config.schema import Conversation, Dialect, Endpoint, NoiseReduction
+from kioskd.config.addresses import AZURE_HOSTS
+from kioskd.config.schema import Auth, Conversation, Dialect, Endpoint, MintKind, NoiseReduction
 
-AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 MODEL_PARAMETERS = frozenset({"model", "deployment"})  # Azure's beta address names a deployment instead
 
 _PCM = {"type": "audio/pcm", "rate": 24_000}
 
 
 def resource_url(settings: Endpoint) -> str:
-    """The address of the socket: the endpoint's, with the model in its query unless it is there already."""
+    """The address of the socket, without the key: what its own query lacks comes from `query` and the model."""
     parts = urlsplit(settings.url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if settings.model and not MODEL_PARAMETERS & {name for name, _ in query}:
-        query.append(("model", settings.model))
+    query = _query(settings)
+    if settings.model and not {settings.model_parameter, *MODEL_PARAMETERS} & {name for name, _ in query}:
+        query.append((settings.model_parameter, settings.model))
     return urlunsplit(parts._replace(query=urlencode(query), fragment=""))
+
+
+def _query(settings: Endpoint) -> list[tuple[str, str]]:
+    query = parse_qsl(urlsplit(settings.url).query, keep_blank_values=True)
+    given = {name for name, _ in query}
+    return query + [(name, value) for name, value in settings.query.items() if name not in given]
+
+
+def auth_of(settings: Endpoint) -> Auth:
+    """How the key travels; never `auto`."""
+    if settings.auth is not Auth.AUTO:
+        return settings.auth
+    host = urlsplit(settings.url).hostname or ""
+    return Auth.API_KEY_HEADER if host.endswith(AZURE_HOSTS) else Auth.BEARER
 
 
 def headers(settings: Endpoint, key: str) -> list[tuple[bytes, bytes]]:
     """The headers of the upgrade. Raises ValueError for a key that no header can hold; the text is without the key."""
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
+    if not fits_header(key):
         raise ValueError(
             f"the key of endpoint {settings.name} is empty or has a blank, a line break or a non-ASCII character in it;"
             " write the key alone into its place"
         )
-    host = urlsplit(settings.url).hostname or ""
-    fields = (
-        [(b"api-key", key.encode())] if host.endswith(AZURE_HOSTS) else [(b"Authorization", b"Bearer " + key.encode())]
-    )
-    if settings.dialect is Dialect.BETA:
-        fields.append((b"OpenAI-Beta", b"realtime=v1"))
+    return key_headers(settings, key) + more_headers(settings)
+
+
+def fits_header(key: str) -> bool:
+    """Whether a key can be sent at all: printable ASCII in one piece (RFC 9110, 5.5)."""
+    return bool(key) and key.isascii() and key.isprintable() and " " not in key
+
+
+def key_headers(settings: Endpoint, key: str) -> list[tuple[bytes, bytes]]:
+    """The header that carries the key; none where the address does."""
+    match auth_of(settings):
+        case Auth.QUERY:
+            return []
+        case Auth.API_KEY_HEADER:
+            return [(b"api-key", key.encode())]
+        case _:
+            return [(b"Authorization", b"Bearer " + key.encode())]
+
+
+def more_headers(settings: Endpoint) -> list[tuple[bytes, bytes]]:
+    """The headers that carry no key: the owner's, and the beta's unless the owner wrote one of that name."""
+    fields = [(name.encode(), value.encode()) for name, value in settings.headers.items()]
+    beta = settings.dialect is Dialect.BETA if settings.beta_header is None else settings.beta_header
+    if beta and b"openai-beta" not in {name.lower() for name, _ in fields}:
+        fields.insert(0, (b"OpenAI-Beta", b"realtime=v1"))
     return fields
+
+
+def with_key(settings: Endpoint, url: str, key: str) -> str:
+    """The address with the key in it, where `auth` wants it there; else as it is."""
+    if auth_of(settings) is not Auth.QUERY:
+        return url
+    parts = urlsplit(url)
+    query = [(name, value) for name, value in parse_qsl(parts.query, True) if name != settings.key_parameter]
+    return urlunsplit(parts._replace(query=urlencode([*query, (settings.key_parameter, key)])))
+
+
+def mint_url(settings: Endpoint, kind: MintKind) -> str:
+    """Where the endpoint itself mints: wss://H/v1/realtime -> https://H/v1/realtime/client_secrets, or /sessions."""
+    parts = urlsplit(settings.url)
+    last = "sessions" if kind is MintKind.SESSION else "client_secrets"
+    query = [pair for pair in _query(settings) if pair[0] not in MODEL_PARAMETERS]  # the body names the model
+    scheme = "http" if parts.scheme == "ws" else "https"
+    path = f"{parts.path.rstrip('/')}/{last}"
+    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+
+
+def mint_body(settings: Endpoint, kind: MintKind) -> dict[str, Any]:
+    """What is asked for. A broker is asked in the words of the endpoint's dialect."""
+    beta = kind is MintKind.SESSION or (kind is MintKind.BROKER and settings.dialect is Dialect.BETA)
+    return {"model": settings.model} if beta else {"session": {"type": "realtime", "model": settings.model}}
 
 
 def session_settings(settings: Endpoint, conversation: Conversation) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ CHOSEN = {"name", "url", "model", "voice", "credential", "environment"}
 def keys_of(cls: type) -> Iterator[tuple[type, str]]:
     for each in attrs.fields(attrs.resolve_types(cls)):
         yield cls, each.name
-        inner = schema.Endpoint if each.name == "endpoints" else each.type
-        if isinstance(inner, type) and attrs.has(inner):
-            yield from keys_of(inner)
+        for inner in (schema.Endpoint,) if each.name == "endpoints" else (each.type, *typing.get_args(each.type)):
+            if isinstance(inner, type) and attrs.has(inner):
+                yield from keys_of(inner)
 
 
 def values_of(thing: Any) -> Iterator[tuple[type, str, Any]]:
@@ -40,7 +41,8 @@ def values_of(thing: Any) -> Iterator[tuple[type, str, Any]]:
 
 
 def default_of(cls: type, name: str) -> Any:
-    return getattr(attrs.fields(cls), name).default
+    default = getattr(attrs.fields(cls), name).default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
 def test_the_documented_file_loads_and_its_values_are_the_defaults() -> None:

@@ -10,6 +10,7 @@ from gpiozero.pins.mock import MockFactory
 
 from kioskd.config.load import Problem, SettingsError, parse
 from kioskd.config.pins import bcm_number
+from kioskd.config.schema import Mint, MintKind
 
 URL = "wss://relay.example/v1/realtime"
 KEY = "sk-proj-0123456789abcdefghij"
@@ -127,6 +128,26 @@ def test_a_key_anywhere_in_the_file_is_found_and_never_repeated(text: str) -> No
         ("key: {credential: ..}", "", 5, "endpoints[0].key.credential", "no slash"),
         ("key: {file: key.txt}", "", 5, "endpoints[0].key.file", "beginning with /"),
         ("key: {environment: MY-KEY}", "", 5, "endpoints[0].key.environment", "OPENAI_API_KEY"),
+        ("query: {api_key: x}", "", 5, "endpoints[0].query.api_key", "set auth: query"),
+        ("query: {Access-Token: x}", "", 5, "endpoints[0].query.Access-Token", "does not belong into this file"),
+        ('query: {"a b": x}', "", 5, "endpoints[0].query", "letters, digits"),
+        ("model_parameter: a=b", "", 5, "endpoints[0].model_parameter", "letters, digits"),
+        ('key_parameter: "?"', "", 5, "endpoints[0].key_parameter", "letters, digits"),
+        ("headers: {Authorization: x}", "", 5, "endpoints[0].headers.Authorization", "auth says how it travels"),
+        ("headers: {api-key: x}", "", 5, "endpoints[0].headers.api-key", "key.credential"),
+        ("headers: {X-Auth-Token: x}", "", 5, "endpoints[0].headers.X-Auth-Token", "carries a key"),
+        ("headers: {Cookie: x}", "", 5, "endpoints[0].headers.Cookie", "carries a key"),
+        ("headers: {HOST: x}", "", 5, "endpoints[0].headers.HOST", "set by kioskd itself"),
+        ("headers: {Sec-WebSocket-Key2: x}", "", 5, "endpoints[0].headers.Sec-WebSocket-Key2", "set by kioskd"),
+        ('headers: {"X:": x}', "", 5, "endpoints[0].headers", "no colon"),
+        ("headers: {X-A: a, x-a: b}", "", 5, "endpoints[0].headers.x-a", "twice"),
+        ("headers: {X-A: ü}", "", 5, "endpoints[0].headers.X-A", "plain ASCII"),
+        ("mint: {kind: broker}", "", 5, "endpoints[0].mint.url", "address of its own"),
+        ("mint: {url: wss://h/}", "", 5, "endpoints[0].mint.url", "https://"),
+        ("mint: {url: http://h.example/}", "", 5, "endpoints[0].mint.url", "unencrypted"),
+        ('mint: {url: "https://h/?token=x"}', "", 5, "endpoints[0].mint.url", "token="),
+        ("mint: {url: https://u:p@h/}", "", 5, "endpoints[0].mint.url", "before the @"),
+        ("mint: {url: h}", "", 5, "endpoints[0].mint.url", "no URL"),
         ("proxy: https://p:1", "", 5, "endpoints[0].proxy", "http://proxy.lan:3128"),
         ("proxy: p:3128", "", 5, "endpoints[0].proxy", "http://proxy.lan:3128"),
         ("proxy: http://p:3128/x", "", 5, "endpoints[0].proxy", "http://proxy.lan:3128"),
@@ -193,6 +214,34 @@ def test_an_extra_ca_is_a_readable_certificate(tmp_path: Path) -> None:
 
 def test_a_proxy_and_a_temperature_where_they_belong() -> None:
     assert parse(settings("proxy: http://proxy.lan:3128\n    temperature: 0.8\n    dialect: beta"), "f")
+
+
+@pytest.mark.parametrize("name", ["model", "deployment", "k"])
+def test_the_keys_parameter_is_its_own(name: str) -> None:
+    text = settings(f"key_parameter: {name}\n    auth: query\n    query: {{k: x}}")
+    assert "carries something else" in the_problem(text).message
+    assert parse(text.replace("auth: query", "auth: bearer"), "f")
+
+
+def test_azures_ga_address_takes_no_api_version() -> None:
+    azure = "wss://r.openai.azure.com/openai/v1/realtime"
+    assert the_problem(settings(url=f"{azure}?api-version=1")).key == "endpoints[0].url"
+    problem = the_problem(settings("query: {api-version: preview}", url=azure))
+    assert (problem.line, problem.key) == (5, "endpoints[0].query")
+    assert "401" in problem.message
+
+
+def test_queries_headers_and_mints_that_are_right() -> None:
+    text = """query: {api-version: "2026-07-15", stream: "true"}
+    headers: {X-Kiosk: "lobby 2", OpenAI-Beta: realtime=v2}
+    mint: {kind: broker, url: "https://broker.example/kiosk", timeout_s: 5}"""
+    (endpoint,) = parse(settings(text), "f").endpoints
+    assert endpoint.query == {"api-version": "2026-07-15", "stream": "true"}
+    assert endpoint.headers == {"X-Kiosk": "lobby 2", "OpenAI-Beta": "realtime=v2"}
+    assert endpoint.mint == Mint(MintKind.BROKER, "https://broker.example/kiosk", 5)
+    hash(endpoint)
+    assert parse(settings("mint: {url: http://127.0.0.1/x}"), "f")
+    assert parse(settings("mint: {url: http://h.lan/x}\n    plain_text_allowed: true"), "f")
 
 
 def test_pins_are_those_that_gpiozero_knows() -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kioskd.config.schema import KeySource
-from kioskd.config.secrets import KeyUnavailable, looks_like_key, mask_keys, read_key
+from kioskd.config.schema import Endpoint, KeySource, Mint, MintKind
+from kioskd.config.secrets import (
+    KeyUnavailable,
+    endpoint_key,
+    looks_like_key,
+    mask_keys,
+    printable_url,
+    read_key,
+)
 
 KEY = "sk-proj-0123456789abcdefghij"
 
@@ -146,3 +154,60 @@ def test_keys_are_found_and_masked_within_any_text(prefix: str, body: str, befor
 def test_ordinary_words_are_no_keys(text: str) -> None:
     assert not looks_like_key(text)
     assert mask_keys(text) == text
+
+
+# A key in an address.
+
+NAMES = ["api_key", "key", "token", "access_token", "Api-Key", "apikey", "client_secret", "X-Amz-Signature", "sig"]
+KEYS = st.text("abcXYZ0189._~+/=-", min_size=6, max_size=60)
+
+
+@given(key=KEYS, name=st.sampled_from(NAMES), before=st.sampled_from(["?", "?model=m&", "?a=b&"]))
+def test_a_key_in_an_address_is_masked_within_any_text(key: str, name: str, before: str) -> None:
+    for written in (key, quote(key, safe="")):
+        text = f'GET "wss://h/v1/stream{before}{name}={written}&x=y": not found'
+        masked = mask_keys(text)
+        assert written not in masked
+        assert masked.startswith(f'GET "wss://h/v1/stream{before}{name}=***&x=y"')
+
+
+@given(key=KEYS.map(lambda key: f"@{key}"), name=st.text(min_size=1, max_size=8), login=st.booleans())
+def test_a_printable_url_shows_no_value_that_could_be_a_key(key: str, name: str, login: bool) -> None:
+    query = urlencode({f"x{name}": key, "model": "m"})
+    url = f"wss://{'u:' + quote(key, safe='') + '@' if login else ''}h.example:8443/v1/realtime?{query}#{key}"
+    shown = printable_url(url)
+    assert key not in shown and quote(key, safe="") not in shown
+    assert shown.startswith("wss://h.example:8443/v1/realtime?")
+    assert shown.endswith("&model=m")
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("wss://api.openai.com/v1/realtime?model=gpt-realtime", "wss://api.openai.com/v1/realtime?model=gpt-realtime"),
+        ("wss://r/o?api-version=1&deployment=d", "wss://r/o?api-version=1&deployment=d"),
+        ("wss://r/o?hunter2hunter2", "wss://r/o?***"),
+        ("wss://[::1", "(no URL)"),
+        (f"wss://r/{KEY}/x?model={KEY}", "wss://r/***/x?model=***"),
+    ],
+)
+def test_what_is_harmless_in_an_address_is_shown(url: str, shown: str) -> None:
+    assert printable_url(url) == shown
+
+
+def test_long_texts_are_masked_in_no_time() -> None:
+    for text in ("?" + "a_" * 200_000, "?a" * 200_000, "&" * 400_000, "?" + "%-" * 200_000 + "key"):
+        assert mask_keys(text) == text
+
+
+def test_a_broker_that_wants_no_key_needs_none() -> None:
+    broker = Endpoint("a", "wss://h", "m", mint=Mint(MintKind.BROKER, "https://b"))
+    assert endpoint_key(broker, {}) == ""
+    named = Endpoint("a", "wss://h", "m", key=KeySource(environment="KEY"), mint=Mint(MintKind.BROKER, "https://b"))
+    assert endpoint_key(named, {"KEY": "k"}) == "k"
+    for unnamed in (Endpoint("a", "wss://h", "m"), Endpoint("a", "wss://h", "m", mint=Mint())):
+        with pytest.raises(KeyUnavailable):
+            endpoint_key(unnamed, {})
+    with pytest.raises(KeyUnavailable):
+        endpoint_key(named, {})
