@@ -16,7 +16,7 @@ from kioskd.local.faq import Entry, Faq, FaqError, jsgf, questions_of
 from kioskd.local.frames import HEADER, MAX_FRAME_BYTES, SAMPLE_BYTES, framed, length_of
 
 START_TIMEOUT_S = 60  # 0.5 s on a PC; a Raspberry Pi that boots reads the model from a busy SD card
-HEAR_TIMEOUT_S = 30  # the longest utterance takes a tenth of it on a Raspberry Pi 4
+HEAR_TIMEOUT_S = 60  # the longest utterance (60 s) takes 8 s on a PC; a Raspberry Pi has some times as long
 
 _log = logging.getLogger(__name__)
 

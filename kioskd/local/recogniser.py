@@ -1,8 +1,4 @@
-"""The recogniser's child process: `python -m kioskd.local.recogniser`. It alone holds pocketsphinx' 80 MB.
-
-A grammar always finds the nearest of its questions, whatever was said. So a second decoder, a loop of all English
-phones, says how well the sound can be explained at all; where it does much better than the grammar, nothing matches.
-"""
+"""The recogniser's child process: `python -m kioskd.local.recogniser`. It alone holds pocketsphinx' 80 MB."""
 
 from __future__ import annotations
 
@@ -11,24 +7,16 @@ import math
 import os
 import sys
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import Any, BinaryIO
 
-from attrs import frozen
-
 from kioskd.local.frames import HEADER, SAMPLE_BYTES, SAMPLE_RATE_HZ, framed, length_of
+from kioskd.local.rejection import MAX_DEFICIT, MIN_SPEECH_FRAMES, Segment, deficit
 
 MODEL_RATE_HZ = 16_000
 DITHER_LSB = 10.0  # sigma; pocketsphinx fails on digital silence (7 of 20 phrases), and needs no more than this
-MIN_SPEECH_FRAMES = 20  # of 10 ms: shorter than "who are you" said in haste
+DITHER_SHARE = 0.03  # of the sound's RMS: the model knows no voice without a room; halves what is taken wrongly
 MIN_SOUND_BYTES = SAMPLE_RATE_HZ * SAMPLE_BYTES * MIN_SPEECH_FRAMES // 100
-WINDOW_FRAMES = 30  # about a word
-LANGUAGE_WEIGHT = 2.0  # with pocketsphinx' own 6.5 the free phones are not free enough: 17 % of strange questions pass
-WORST_WEIGHT = 0.8
-# Measured with one espeak-ng voice, and chosen on the same sentences: 2 % of 135 questions are above it, 9 to 14 % of
-# 138 strange ones are not. It can't tell "where can I buy a green elephant" from "where can I buy a ticket" (4.3 to
-# 5.6), which therefore is not in the demo's FAQ.
-MAX_DEFICIT = 4.9
+LANGUAGE_WEIGHT = 1.0  # with pocketsphinx' own 6.5 the free phones are not free enough to measure by
 
 _NO_SPEECH = frozenset({"<s>", "</s>", "<sil>", "(NULL)", "SIL", "[NOISE]", "[SPEECH]", "+SPN+", "+NSN+"})
 
@@ -46,6 +34,7 @@ class Ears:
             dict=f"{model}/en-us/cmudict-en-us.dict",
             lm=None,
             lw=LANGUAGE_WEIGHT,
+            compallsen=True,  # else each decode's scores are relative to its own best state, and can't be compared
             bestpath=False,  # its search through the lattice loses questions that the first pass has found
             loglevel="FATAL",
         )
@@ -65,12 +54,11 @@ class Ears:
             return None, None
         sound = _for_the_model(pcm)
         text, asked = self._decode("faq", sound)
-        spoken = [index for word in asked if word.spoken for index in range(word.first, word.last + 1)]
-        if not text or len(spoken) < MIN_SPEECH_FRAMES:
+        if not text:
             return None, None
         _, free = self._decode("phones", sound)
-        deficit = _deficit(_by_frame(asked), _by_frame(free), spoken)
-        return (text if deficit <= MAX_DEFICIT else None), deficit
+        score = deficit(asked, free)
+        return (text if score is not None and score <= MAX_DEFICIT else None), score
 
     def _decode(self, search: str, sound: bytes) -> tuple[str, list[Segment]]:
         """The words, and where each stands."""
@@ -87,35 +75,6 @@ class Ears:
         return (found.hypstr if found else ""), segments
 
 
-@frozen
-class Segment:
-    """A word or phone in the sound: its first and last frame (of 10 ms), and its acoustic log likelihood."""
-
-    spoken: bool
-    first: int
-    last: int
-    score: float
-
-
-def _by_frame(segments: list[Segment]) -> list[float]:
-    """Each frame's share of its segment's score."""
-    return [segment.score / (segment.last - segment.first + 1)
-            for segment in segments for _ in range(segment.first, segment.last + 1)]  # fmt: skip
-
-
-def _deficit(asked: list[float], free: list[float], spoken: list[int]) -> float:
-    """What the grammar loses against free phones, in 1/1000 a frame: over all speech, and where it is worst.
-
-    One foreign word in a question of seven is lost in the mean; in its own 300 ms it stands out.
-    """
-    losses = [one - other for one, other in zip(free, asked, strict=False)]
-    mean = sum(losses[index] for index in spoken if index < len(losses)) / len(spoken)
-    sums = list(accumulate(losses, initial=0.0))
-    windows = range(max(1, len(losses) - WINDOW_FRAMES + 1))
-    worst = max(sums[min(at + WINDOW_FRAMES, len(losses))] - sums[at] for at in windows) / WINDOW_FRAMES
-    return 1000 * (mean + WORST_WEIGHT * worst)
-
-
 def _for_the_model(pcm: bytes) -> bytes:
     """Resampled to the model's rate, with a dither that is the same for each utterance."""
     import numpy as np
@@ -123,7 +82,8 @@ def _for_the_model(pcm: bytes) -> bytes:
 
     samples = np.frombuffer(pcm, "<i2").astype(np.float32)
     resampled = soxr.resample(samples, SAMPLE_RATE_HZ, MODEL_RATE_HZ)
-    dithered = resampled + np.random.default_rng(0).normal(0.0, DITHER_LSB, len(resampled))
+    sigma = max(DITHER_LSB, DITHER_SHARE * float(np.sqrt(np.mean(resampled**2))))
+    dithered = resampled + np.random.default_rng(0).normal(0.0, sigma, len(resampled))
     return bytes(np.clip(dithered, -32768, 32767).astype("<i2").tobytes())
 
 
