@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
@@ -13,10 +13,14 @@ from kioskd import __version__
 from kioskd.audio.microphone import AlsaMicrophone
 from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.config import schema
-from kioskd.config.secrets import read_key
+from kioskd.config.secrets import endpoint_key, printable_url
 from kioskd.daemon import Daemon, stop_on_signals
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event
+from kioskd.endpoints.breaker import Breaker
+from kioskd.endpoints.failover import Failover, Member
+from kioskd.endpoints.history import History
+from kioskd.endpoints.netlink import watch_network
 from kioskd.endpoints.realtime import RealtimeEndpoint
 from kioskd.health.turns import TurnReport, TurnWatch, log_turn
 from kioskd.panel.lamp import Light
@@ -25,9 +29,20 @@ from kioskd.panel.panel import Panel
 log = logging.getLogger(__name__)
 
 
-def build_endpoint(endpoint: schema.Endpoint, conversation: schema.Conversation) -> RealtimeEndpoint:
-    """The endpoint of these settings; its key is read anew at each connection."""
-    return RealtimeEndpoint(endpoint, conversation, partial(read_key, endpoint.key, os.environ))
+def build_endpoint(endpoints: Sequence[schema.Endpoint], conversation: schema.Conversation) -> Failover:
+    """Who answers, in the order of preference; each one's key is read anew at each connection."""
+    history = History(conversation)
+    return Failover(
+        [
+            Member(
+                endpoint.name,
+                RealtimeEndpoint(endpoint, conversation, partial(endpoint_key, endpoint, os.environ), history=history),
+                Breaker(endpoint.breaker),
+            )
+            for endpoint in endpoints
+        ],
+        watch_network,
+    )
 
 
 def build_daemon(settings: schema.Settings, on_light: Callable[[Light], None] | None = None) -> Daemon:
@@ -40,7 +55,7 @@ def build_daemon(settings: schema.Settings, on_light: Callable[[Light], None] | 
         AlsaMicrophone(settings.audio, talk.pre_roll_ms, int(talk.max_utterance_s * 1000)),
         AlsaSpeaker(settings.audio),
         panel,
-        build_endpoint(settings.endpoints[0], talk),
+        build_endpoint(settings.endpoints, talk),
     )
     return daemon
 
@@ -64,7 +79,8 @@ class TurnLog:
 
 async def serve(settings: schema.Settings) -> None:
     """Be a kiosk until SIGTERM or SIGINT."""
-    log.info("kioskd %s: endpoint %s, %s", __version__, settings.endpoints[0].name, settings.endpoints[0].url)
+    for endpoint in settings.endpoints:
+        log.info("kioskd %s: endpoint %s, %s", __version__, endpoint.name, printable_url(endpoint.url))
     daemon = build_daemon(settings)
     daemon.observe(TurnLog(settings.log))
     async with trio.open_nursery() as nursery:

@@ -28,7 +28,7 @@ from kioskd.dialogue.events import (
     Tick,
 )
 from kioskd.dialogue.kiosk import Kiosk
-from kioskd.endpoints.port import Endpoint
+from kioskd.endpoints.port import Again, Endpoint, LinkStatus, Utterance
 from kioskd.supervision import supervise
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Daemon:
         self._panel = panel
         self._endpoint = endpoint
         self._observers = list(observers)
+        self._utterance: Utterance | None = None  # the latest: a cut answer may make it be asked again
         self._waiting: deque[Event] = deque()  # bounded by what one event can bring about before the next
         self._performing = False
         self._deadline_came_nearer = trio.Event()
@@ -75,6 +76,11 @@ class Daemon:
     def view(self) -> View:
         """What can be seen of the kiosk from outside."""
         return self._kiosk.view
+
+    @property
+    def link(self) -> LinkStatus:
+        """How the link is, and why."""
+        return self._endpoint.status
 
     @property
     def level(self) -> float:
@@ -128,19 +134,28 @@ class Daemon:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case f.BeginUtterance(turn, pre_roll_ms):
-                self._endpoint.begin(self._microphone.begin(turn, pre_roll_ms))
+                self._utterance = self._microphone.begin(turn, pre_roll_ms)
+                self._endpoint.begin(self._utterance)
             case f.EndUtterance(turn, post_roll_ms):
                 self._microphone.end(turn, post_roll_ms)
             case f.DiscardUtterance(turn):
+                self._utterance = None
                 self._microphone.discard(turn)
                 self._endpoint.discard(turn)
             case f.Ask(turn):
                 self._endpoint.ask(turn)
+            case f.AskAgain(turn):
+                if self._utterance is not None:
+                    self._endpoint.begin(Again(turn, self._utterance))
+                self._endpoint.ask(turn)
+            case f.ContinueAnswer(turn):
+                self._endpoint.continue_answer(turn)
             case f.CancelAnswer(turn):
                 self._endpoint.cancel(turn)
             case f.Interrupt(turn, heard_ms):
                 self._endpoint.interrupt(turn, heard_ms)
             case f.ForgetVisitor():
+                self._utterance = None
                 self._endpoint.forget()
             case f.Play(turn, pcm):
                 self._speaker.play(turn, pcm)

@@ -125,7 +125,7 @@ async def talk(settings: schema.Settings, endpoint: schema.Endpoint, question: b
     )
     microphone, speaker = WavMicrophone(question), WavSpeaker()
     panel = PressOnce(microphone, conversation.min_utterance_ms)
-    daemon = Daemon(conversation, microphone, speaker, panel, build_endpoint(endpoint, conversation))
+    daemon = Daemon(conversation, microphone, speaker, panel, build_endpoint([endpoint], conversation))
     outcome = Outcome()
     daemon.observe(outcome)
     async with trio.open_nursery() as nursery:

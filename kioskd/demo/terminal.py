@@ -124,7 +124,8 @@ class Screen:
             f"  lamp   \033[48;2;{red};{green};{blue}m      \033[0m  {view.state.value}"
             + (f"  ({view.sign.value})" if view.sign else ""),
             f"  level  {bar:<{BAR_WIDTH}}",
-            f"  link   {view.link.value}   faults: {trouble}",
+            f"  link   {self.daemon.link.line(trio.current_time())[:71]}",
+            f"  faults {trouble}",
             "",
             f"  you:   {self.said.get(e.Speaker.VISITOR, '')[:70]}",
             f"  kiosk: {self.said.get(e.Speaker.KIOSK, '')[:70]}",

@@ -70,6 +70,21 @@ class Ask:
 
 
 @frozen
+class AskAgain:
+    """Ask the utterance of a turn whose answer was cut once more, as `turn`."""
+
+    turn: int
+    cut_turn: int
+
+
+@frozen
+class ContinueAnswer:
+    """The answer before was cut: ask for the rest of it, as `turn`."""
+
+    turn: int
+
+
+@frozen
 class CancelAnswer:
     """Nobody waits for this turn's answer any more; nothing of it was heard."""
 
@@ -140,6 +155,8 @@ Effect = (
     | EndUtterance
     | DiscardUtterance
     | Ask
+    | AskAgain
+    | ContinueAnswer
     | CancelAnswer
     | Interrupt
     | ForgetVisitor

@@ -6,11 +6,13 @@ from typing import Any
 
 from attrs import define, field
 
-from kioskd.config.schema import Conversation
+from kioskd.config.schema import Conversation, CutAnswer
 from kioskd.dialogue.effects import (
     Ask,
+    AskAgain,
     BeginUtterance,
     CancelAnswer,
+    ContinueAnswer,
     CutSign,
     DiscardUtterance,
     Effect,
@@ -40,7 +42,7 @@ from kioskd.dialogue.events import (
     SpeakingStopped,
 )
 from kioskd.dialogue.surroundings import Surroundings
-from kioskd.dialogue.turn import Turn
+from kioskd.dialogue.turn import RESUMED_AT_MOST, Turn
 
 
 @define
@@ -102,6 +104,19 @@ class Scene:
         """The turn is over without the answer it deserved."""
         self.end_turn(now)
         self.give_sign(Sign.SORRY, now)
+
+    def mend_answer(self, now: float) -> None:
+        """An answer broke off in the middle: its rest, the whole of it again, or an apology."""
+        turn, how = self.current, self.settings.cut_answer
+        if how is CutAnswer.APOLOGISE or turn.resumed >= RESUMED_AT_MOST or not self.around.can_converse:
+            self.apologise(now)
+            return
+        self.around.quiet_since = now  # what was played until now is nothing a visitor said
+        self.turns += 1
+        self.turn = turn.resume(self.turns, now)
+        self.state = State.THINKING
+        again = how is CutAnswer.REPEAT
+        self.effects.append(AskAgain(self.turns, turn.number) if again else ContinueAnswer(self.turns))
 
     def end_utterance(self, post_roll_ms: int, now: float) -> None:
         """The visitor has said it."""
@@ -214,7 +229,7 @@ def speaking_ended(scene: Scene, event: SpeakingFinished | SpeakingStopped, now:
     if scene.stop_by is not None:
         scene.leave()
     elif turn.ending in (Ending.CUT, Ending.FAILED):
-        scene.apologise(now)
+        scene.mend_answer(now)
     else:
         scene.end_turn(now)
 

@@ -7,6 +7,7 @@ from attrs import define
 from kioskd.config.schema import Conversation
 from kioskd.dialogue.events import Ending
 
+RESUMED_AT_MOST = 2  # an answer that is cut a third time is not going to be whole
 PLAY_OUT_MARGIN_S = 5.0  # what earcons before it, underruns and the sink's own latency may add to an answer's length
 
 
@@ -21,8 +22,13 @@ class Turn:
     utterance_ended: bool = False
     ending: Ending | None = None
     stalled: bool = False
+    resumed: int = 0  # so many answers to this press were cut
     last_audio_at: float = 0.0
     play_out_by: float = 0.0
+
+    def resume(self, number: int, now: float) -> Turn:
+        """The turn in which the rest of this one's answer is awaited."""
+        return Turn(number, now, released_at=now, asked=True, utterance_ended=True, resumed=self.resumed + 1)
 
     def heard_more(self, duration_ms: float, now: float) -> None:
         """Another piece of the answer is queued behind what is still playing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
@@ -13,6 +13,7 @@ from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.realtime.codec import BYTES_PER_MS
 from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady
+from kioskd.realtime.replay import Said
 from kioskd.realtime.session import Session
 
 CHUNK_BYTES = 100 * BYTES_PER_MS  # each message costs three passes of the scheduler: fewer and larger ones
@@ -31,8 +32,9 @@ class Connection:
         conversation: Conversation,
         question: Callable[[], PendingTurn | None],
         deliver: Callable[[SessionEvent], None],
+        history: Callable[[], Sequence[Said]] = lambda: (),
     ) -> None:
-        self.session = Session(settings, conversation)
+        self.session = Session(settings, conversation, history)
         self._socket = socket
         self._settings = settings
         self._stall_s = conversation.answer_stall_s + DEADLINE_GRACE_S
@@ -42,14 +44,24 @@ class Connection:
         self._cursor = 0  # bytes of the question that this connection has had
         self._asked = False
         self._work = trio.Event()
+        self._doubt = trio.Event()
         self._alarm = Alarm(self._overdue)
         self._awaiting: tuple[Awaiting, int] | None = None
         self._scope = trio.CancelScope()
         self._failure: Failure | None = None
 
+    @property
+    def stopping(self) -> bool:
+        """True once it is to end, for whatever reason."""
+        return self._scope.cancel_called
+
     def wake(self) -> None:
         """There may be something to send."""
         self._work.set()
+
+    def check_alive(self) -> None:
+        """Send a ping now: something has happened to the network."""
+        self._doubt.set()
 
     def stop(self) -> None:
         """End it as planned; `run` returns None."""
@@ -100,6 +112,9 @@ class Connection:
 
     def _overdue(self) -> None:
         phase, owed = self.session.phase, self.session.awaiting[0]
+        if phase is Phase.SETTING_UP:
+            self._pass_on(self.session.assume_ready())
+            return
         if phase is not Phase.READY:
             waited = f"accepted the connection, then nothing within {self._settings.setup_timeout_s:g} s: {phase.value}"
         else:
@@ -117,7 +132,9 @@ class Connection:
     async def _ping(self) -> None:
         timeout_s = self._settings.ping_timeout_s
         while True:
-            await trio.sleep(self._settings.ping_interval_s)
+            self._doubt = trio.Event()
+            with trio.move_on_after(self._settings.ping_interval_s):
+                await self._doubt.wait()
             with trio.move_on_after(timeout_s) as scope:
                 try:
                     await self._socket.ping()
@@ -141,15 +158,24 @@ class Connection:
             for text in texts:
                 await self._socket.send_message(text)
 
+    def _start_of(self, question: PendingTurn) -> int:
+        """A new connection has had nothing of a question, whatever one before it had."""
+        return 0
+
     async def _send_question(self) -> None:
         question = self._question()
         if question is None or self.session.phase is not Phase.READY:
             return
         if question is not self._sending:
-            self._sending, self._cursor, self._asked = question, 0, False
+            self._sending, self._cursor, self._asked = question, self._start_of(question), False
         if self._asked:
             return
         utterance, whole = question.utterance, question.asked_at is not None
+        if utterance is None:
+            self._asked = True
+            self._pass_on(self.session.ask_to_continue(question.turn))
+            await self._flush()
+            return
         if not whole and self._cursor and utterance.size - self._cursor < CHUNK_BYTES:
             return
         rest = memoryview(utterance.since(self._cursor))

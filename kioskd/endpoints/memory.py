@@ -9,7 +9,7 @@ import trio
 from attrs import define, field
 
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
-from kioskd.endpoints.port import EndpointEvent, Report, Utterance
+from kioskd.endpoints.port import EndpointEvent, LinkStatus, Report, Utterance
 
 BYTES_PER_MS = 48  # s16le mono at 24 kHz
 PIECE_BYTES = 100 * BYTES_PER_MS
@@ -25,7 +25,8 @@ class Stage(Enum):
 
 @define(eq=False)
 class _Turn:
-    utterance: Utterance
+    number: int
+    utterance: Utterance | None  # None: the rest of the answer before is wanted
     stage: Stage = Stage.GROWING
 
 
@@ -46,6 +47,8 @@ class MemoryEndpoint:
     _up: bool = field(default=True, init=False)
     _report: Report | None = field(default=None, init=False)
     _turn: _Turn | None = field(default=None, init=False)
+    _answer: bytes = field(default=b"", init=False)
+    _answered: int = field(default=0, init=False)  # bytes of it that were reported
     _answering: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
 
@@ -73,13 +76,19 @@ class MemoryEndpoint:
     def begin(self, utterance: Utterance) -> None:
         """See port."""
         self._drop()
-        self._turn = _Turn(utterance)
+        self._turn = _Turn(utterance.turn, utterance)
 
     def ask(self, turn: int) -> None:
         """See port."""
         if self._turn is not None and self._is_current(turn) and self._turn.stage is Stage.GROWING:
             self._turn.stage = Stage.ASKED
             self._changed.set()
+
+    def continue_answer(self, turn: int) -> None:
+        """See port."""
+        self._drop()
+        self._turn = _Turn(turn, None, Stage.ASKED)
+        self._changed.set()
 
     def discard(self, turn: int) -> None:
         """See port."""
@@ -103,6 +112,18 @@ class MemoryEndpoint:
         self._drop()
         self.conversations.append([])
 
+    def network_changed(self) -> None:
+        """See port."""
+
+    def catch_up(self) -> bool:
+        """See port. It answers each question by itself."""
+        return True
+
+    @property
+    def status(self) -> LinkStatus:
+        """See port."""
+        return LinkStatus("memory", Link.UP if self._up else Link.DOWN, "", 0.0)
+
     def go_down(self, cause: str = "unplugged") -> None:
         """Lose the connection: an answer that has begun is cut, an unanswered question waits."""
         if not self._up:
@@ -110,7 +131,7 @@ class MemoryEndpoint:
         self._up = False
         self._answering.cancel()
         if self._turn is not None and self._turn.stage is Stage.ANSWERING:
-            self._tell(AnswerEnded(self._turn.utterance.turn, Ending.CUT, cause))
+            self._tell(AnswerEnded(self._turn.number, Ending.CUT, cause))
             self._turn = None
         self._tell(LinkChanged(Link.DOWN, cause))
 
@@ -122,7 +143,7 @@ class MemoryEndpoint:
             self._changed.set()
 
     def _is_current(self, turn: int) -> bool:
-        return self._turn is not None and self._turn.utterance.turn == turn
+        return self._turn is not None and self._turn.number == turn
 
     def _drop(self) -> None:
         self._turn = None
@@ -133,14 +154,18 @@ class MemoryEndpoint:
             self._report(event)
 
     async def _answer_turn(self, asked: _Turn) -> None:
-        number, question = asked.utterance.turn, asked.utterance.since(0)
-        self.conversations[-1].append(question)
-        pcm = self.answer(question)
+        number = asked.number
+        if asked.utterance is not None:
+            question = asked.utterance.since(0)
+            self.conversations[-1].append(question)
+            self._answer = self.answer(question)
+        pcm = self._answer[self._answered :] if asked.utterance is None else self._answer
         await trio.sleep(self.think_s)
         for start in range(0, len(pcm), PIECE_BYTES):
             piece = pcm[start : start + PIECE_BYTES]
             duration_ms = len(piece) / BYTES_PER_MS
             asked.stage = Stage.ANSWERING
+            self._answered = len(self._answer) - len(pcm) + start + len(piece)
             self._tell(AnswerAudio(number, piece, duration_ms))
             await trio.sleep(duration_ms / 1000 / self.speed)
         self._turn = None

@@ -13,15 +13,14 @@ MINUTE_S = 60.0
 
 @define(eq=False)
 class PendingTurn:
-    """An utterance that is kept whole until its answer begins. `asked_at` is None until it is asked."""
+    """An utterance that is kept whole until its answer begins. `asked_at` is None until it is asked.
 
-    utterance: Utterance
+    Without an utterance it asks for the rest of the answer before.
+    """
+
+    turn: int
+    utterance: Utterance | None = None
     asked_at: float | None = None
-
-    @property
-    def turn(self) -> int:
-        """The number of the turn."""
-        return self.utterance.turn
 
 
 class RequestWindow:

@@ -10,6 +10,7 @@ from attrs import frozen
 
 FIRST_RETRY_S = 0.25  # a hiccup of the network is over before a visitor notices
 LONGEST_RETRY_S = 30.0  # nobody waits for a kiosk longer than that once the network is back
+WANTED_RETRY_S = 2.0  # while a visitor waits for the answer
 RATE_LIMIT_S = 5.0  # relays that say "too many" without a time mean a few seconds
 KEY_PROBE_S = 10.0  # an owner who has just written the key stands before the kiosk
 OWNER_PROBE_S = 600.0  # often enough to come back by itself once the owner paid, seldom enough to offend nobody
@@ -58,6 +59,13 @@ class Wait:
 
 
 @frozen
+class NextEndpoint:
+    """This endpoint is in trouble and the network isn't: another one can answer at once. Else again after `after_s`."""
+
+    after_s: float
+
+
+@frozen
 class Renew:
     """The session is over by its own limit: begin a new one at once."""
 
@@ -70,7 +78,7 @@ class OwnerMustAct:
     probe_s: float = OWNER_PROBE_S
 
 
-Verdict = Retry | Wait | Renew | OwnerMustAct
+Verdict = Retry | Wait | NextEndpoint | Renew | OwnerMustAct
 
 KEY_REMEDY = "put a valid key of this endpoint's seller into its place (key: in the settings names it)"
 CREDIT_REMEDY = "top up the account, or raise its limit"
@@ -88,9 +96,19 @@ CREDIT_CODES = ("insufficient_quota", "credit_balance_exhausted", "billing_hard_
 KEY_CODES = ("invalid_api_key", "incorrect_api_key", "authentication_error")
 MODEL_CODES = ("missing_model", "invalid_model", "model_not_found")
 LIMIT_CODES = ("429", "rate_limit_exceeded", "rate_limit_error", "slow_down")
+TROUBLE_CODES = ("server_error", "internal_error", "internal_server_error", "api_error", "overloaded_error")
 CLOSED_CODE, BETA_CODE, EXPIRED_CODE = "account_deactivated", "beta_api_shape_disabled", "session_expired"
 # In the order of the rows: a relay's "429" beside "insufficient_quota" is no mere limit.
-_KNOWN_CODES = (*CREDIT_CODES, *KEY_CODES, CLOSED_CODE, *MODEL_CODES, BETA_CODE, EXPIRED_CODE, *LIMIT_CODES)
+_KNOWN_CODES = (
+    *CREDIT_CODES,
+    *KEY_CODES,
+    CLOSED_CODE,
+    *MODEL_CODES,
+    BETA_CODE,
+    EXPIRED_CODE,
+    *LIMIT_CODES,
+    *TROUBLE_CODES,
+)
 
 
 @frozen
@@ -143,6 +161,10 @@ def _retry(_: Failure) -> Verdict:
     return Retry(0.0)  # the back-off goes on top
 
 
+def _elsewhere(_: Failure) -> Verdict:
+    return NextEndpoint(0.0)
+
+
 # The first row that fits decides. Codes come before statuses, which come before close codes and kinds: they say more.
 ROWS: tuple[Row, ...] = (
     Row(_proxy(407), _owner(PROXY_LOGIN_REMEDY), "the proxy is the owner's, and so is its login"),
@@ -166,6 +188,9 @@ ROWS: tuple[Row, ...] = (
     Row(_closed(4000), _owner(MODEL_REMEDY), "missing_model, invalid_model, said by the close code alone"),
     Row(_kind(Kind.SETTINGS), _owner(REJECTED_REMEDY), "the same settings are rejected again"),
     Row(_says_when, _wait, "a 503 with Retry-After means it"),
+    Row(_status(500, 502, 503, 504, 529), _elsewhere, "it is there, and overloaded or broken: others may not be"),
+    Row(_code(*TROUBLE_CODES), _elsewhere, "the same, told after the upgrade"),
+    Row(_closed(1011, 1012, 1013), _elsewhere, "the same, told by the close code (RFC 6455, 7.4; IANA: 1012, 1013)"),
     Row(lambda _: True, _retry, "networks, relays, clocks and captive portals mend by themselves"),
 )
 
@@ -195,21 +220,30 @@ def told_wait_s(failure: Failure) -> float | None:
     return min(max(told, 0.0), LONGEST_TOLD_WAIT_S)
 
 
-def backoff_s(attempts: int, jitter: float) -> float:
+def backoff_s(attempts: int, jitter: float, wanted: bool = False) -> float:
     """The wait before the next attempt, after `attempts` in vain (0: the first). `jitter`: 0.0 to 1.0, drawn at random.
 
     Between half of the nominal wait and all of it, so that a hundred kiosks don't come back in the same second.
+    `wanted`: somebody waits for it.
     """
-    nominal = min(FIRST_RETRY_S * 2.0 ** min(max(attempts, 0), 16), LONGEST_RETRY_S)
+    nominal = min(FIRST_RETRY_S * 2.0 ** min(max(attempts, 0), 16), WANTED_RETRY_S if wanted else LONGEST_RETRY_S)
     return nominal * (0.5 + 0.5 * jitter)
 
 
-def judge(failure: Failure, attempts: int, jitter: float) -> Verdict:
-    """What to do about `failure`, after `attempts` failures since the last *useful* event (a mere connect is none)."""
-    found = row_of(failure).verdict(failure)
-    if isinstance(found, Wait):  # a told wait is a floor
-        return Wait(found.after_s + backoff_s(attempts, jitter))
-    return Retry(backoff_s(attempts, jitter)) if isinstance(found, Retry) else found
+def judge(failure: Failure, attempts: int, jitter: float, wanted: bool = False) -> Verdict:
+    """What to do about `failure`, after `attempts` failures since the last *useful* event (a mere connect is none).
+
+    `wanted`: a visitor waits for an answer, or is speaking.
+    """
+    found, own_s = row_of(failure).verdict(failure), backoff_s(attempts, jitter, wanted)
+    match found:
+        case Wait(told_s):  # a told wait is a floor
+            return Wait(told_s + own_s)
+        case Retry():
+            return Retry(own_s)
+        case NextEndpoint():
+            return NextEndpoint(own_s)
+    return found
 
 
 def row_of(failure: Failure) -> Row:

@@ -5,10 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from kioskd.dialogue.events import AnswerAudio, AnswerEnded, LinkChanged, Transcript, Usage
+from attrs import frozen
+
+from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Link, LinkChanged, Transcript, Usage
 
 EndpointEvent = LinkChanged | AnswerAudio | AnswerEnded | Transcript | Usage
 Report = Callable[[EndpointEvent], None]
+
+
+@frozen
+class LinkStatus:
+    """The link as its owner sees it. Times are seconds of trio's clock."""
+
+    endpoint: str
+    link: Link
+    cause: str
+    since: float
+    next_try_at: float | None = None  # None: nothing is waited for
+    leave: bool = False  # another endpoint could answer sooner
+    breakers: tuple[tuple[str, str], ...] = ()  # endpoint and state, in the order of preference
+
+    def line(self, now: float) -> str:
+        """All of it, in one line for the owner."""
+        parts = [f"{self.link.value} for {max(0.0, now - self.since):.0f} s"]
+        if self.next_try_at is not None:
+            parts.append(f"next try in {max(0.0, self.next_try_at - now):.0f} s")
+        if len(self.breakers) > 1:
+            parts.append("breakers " + ", ".join(f"{name} {state}" for name, state in self.breakers))
+        parts.append(self.cause or "no trouble")
+        return f"{self.endpoint}: " + "; ".join(parts)
 
 
 class Utterance(Protocol):
@@ -33,6 +58,32 @@ class Utterance(Protocol):
         """Call `on_growth` after each append, in the trio thread. One subscriber: the newest."""
 
 
+@frozen(eq=False)
+class Again:
+    """An utterance that is asked once more, as another turn."""
+
+    turn: int
+    _utterance: Utterance
+
+    @property
+    def size(self) -> int:
+        """See Utterance."""
+        return self._utterance.size
+
+    @property
+    def ended(self) -> bool:
+        """See Utterance."""
+        return self._utterance.ended
+
+    def since(self, cursor: int) -> bytes:
+        """See Utterance."""
+        return self._utterance.since(cursor)
+
+    def subscribe(self, on_growth: Callable[[], None]) -> None:
+        """See Utterance."""
+        self._utterance.subscribe(on_growth)
+
+
 class Endpoint(Protocol):
     """One that answers. The commands return at once and never raise; what follows is reported.
 
@@ -49,6 +100,9 @@ class Endpoint(Protocol):
     def ask(self, turn: int) -> None:
         """The utterance is whole: answer it."""
 
+    def continue_answer(self, turn: int) -> None:
+        """The answer before was cut: give the rest of it, as the answer of this turn."""
+
     def discard(self, turn: int) -> None:
         """Forget the utterance; it was never asked."""
 
@@ -60,3 +114,13 @@ class Endpoint(Protocol):
 
     def forget(self) -> None:
         """Begin a new conversation: nothing said so far counts any more."""
+
+    def network_changed(self) -> None:
+        """An address or a route came or went: what waits for the network may try again, what is up may be dead."""
+
+    def catch_up(self) -> bool:
+        """Whether it knows all that was said, also with others. False: it begins a session that will."""
+
+    @property
+    def status(self) -> LinkStatus:
+        """How the link is, for the owner."""

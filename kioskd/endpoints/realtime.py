@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 import trio
 from attrs import evolve
@@ -14,36 +12,32 @@ from trio_websocket import WebSocketConnection
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.config.secrets import mask_keys
-from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
+from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Transcript
 from kioskd.endpoints import dial as dialling
+from kioskd.endpoints import way_in
 from kioskd.endpoints.alarm import Alarm
 from kioskd.endpoints.connection import DEADLINE_GRACE_S, Connection
-from kioskd.endpoints.failures import DialError
+from kioskd.endpoints.history import History
+from kioskd.endpoints.line import Dial, Line
 from kioskd.endpoints.loud import LoudOnce
 from kioskd.endpoints.pending import PendingTurn, RequestWindow
-from kioskd.endpoints.policy import Failure, Kind, OwnerMustAct, Renew, Retry, Wait, backoff_s, judge
-from kioskd.endpoints.port import EndpointEvent, Report, Utterance
-from kioskd.realtime import dialects
-from kioskd.realtime.events import Oddity, SessionError, SessionEvent, SessionReady
+from kioskd.endpoints.policy import LIMIT_CODES, TROUBLE_CODES, Failure, Kind
+from kioskd.endpoints.port import EndpointEvent, LinkStatus, Report, Utterance
+from kioskd.endpoints.recovery import Recovery
+from kioskd.endpoints.renewal import Renewal
+from kioskd.realtime.events import Oddity, Saying, SessionError, SessionEvent, SessionReady
+from kioskd.realtime.replay import CONTINUE, Said
 
 log = logging.getLogger(__name__)
 
-STEADY_S = 60.0  # a session that held so long was no mere connect: the back-off begins anew
-KEY_LOOK_S = 10.0  # while refused: a replaced key is tried at once, not at the next probe
-TRANSIENT_CODES = frozenset({"server_error", "internal_error", "internal_server_error", "api_error", "429"})
-
-
-class Dial(Protocol):
-    """How a connection is opened (see `dial.dial`)."""
-
-    def __call__(
-        self, settings: Endpoint, headers: list[tuple[bytes, bytes]], url: str, /
-    ) -> AbstractAsyncContextManager[WebSocketConnection]:
-        """An open WebSocket, closed on leaving. Raises DialError."""
+PLAY_OUT_S = 2.0  # after the end of an answer's sound by its length: what starting late, underruns and signs may add
 
 
 class RealtimeEndpoint:
-    """The port over one WebSocket at a time. `read_key` is called at each attempt and may raise OSError, ValueError."""
+    """The port over a WebSocket. `read_key` is called at each attempt and may raise OSError, ValueError.
+
+    `history` can be shared by endpoints that take turns in one conversation.
+    """
 
     def __init__(
         self,
@@ -51,46 +45,58 @@ class RealtimeEndpoint:
         conversation: Conversation,
         read_key: Callable[[], str],
         *,
+        history: History | None = None,
+        open_door: Callable[[Endpoint, str], Awaitable[way_in.Door]] = way_in.open_door,
         dial: Dial = dialling.dial,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
         self._conversation = conversation
         self._read_key = read_key
+        self._history = history or History(conversation)
+        self._open_door = open_door
         self._dial = dial
-        self._jitter = jitter
-        self._url = dialects.resource_url(settings)
         self._report: Report = _report_to_nobody
+        self._nursery: trio.Nursery | None = None
         self._pending: PendingTurn | None = None
+        self._plays_until = 0.0
         self._requests = RequestWindow(settings.requests_per_minute)
         self._turn_alarm = Alarm(self._give_up_turn)
-        self._connection: Connection | None = None
-        self._link = LinkChanged(Link.DOWN)
+        self._line: Line | None = None  # the one that serves, or tries to
+        self._lines: list[Line] = []  # it, a successor that gets ready, and predecessors that say goodbye
+        self._renewal = Renewal(self, settings.session_limit_s, settings.name)
+        self._recovery = Recovery(
+            settings.name,
+            lambda change: self._report(change),
+            self._has_new_key,
+            lambda: self._pending is not None,
+            jitter,
+        )
         self._key: str | None = None
-        self._attempts = 0  # failures since the last useful event
-        self._ready_at: float | None = None
-        self._outage = LoudOnce(log)
         self._oddities = LoudOnce(log)
 
     # The port
 
     async def run(self, report: Report) -> None:
         """Stay connected until cancelled, then close politely."""
-        self._report, self._link = report, LinkChanged(Link.DOWN)
+        self._report = report
+        self._recovery.begin()
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._turn_alarm.run)
                 while True:
                     await self._connect_and_serve()
         finally:
-            self._report = _report_to_nobody
+            self._report, self._nursery, self._line = _report_to_nobody, None, None
 
     def begin(self, utterance: Utterance) -> None:
         """See port."""
         if self._pending is not None:
             self._drop_turn(self._pending.turn)
-        self._pending = PendingTurn(utterance)
+        self._pending = PendingTurn(utterance.turn, utterance)
         utterance.subscribe(self._wake)
+        self._recovery.hurry()
         self._wake()
 
     def ask(self, turn: int) -> None:
@@ -98,14 +104,16 @@ class RealtimeEndpoint:
         pending = self._pending
         if pending is None or pending.turn != turn or pending.asked_at is not None:
             return
-        now = trio.current_time()
-        if not self._requests.admit(now):
-            limit = self._settings.requests_per_minute
-            self._fail_turn(f"more than {limit} questions in a minute (requests_per_minute of {self._settings.name})")
-            return
-        pending.asked_at = now
-        self._turn_alarm.set(now + self._conversation.answer_timeout_s + DEADLINE_GRACE_S)
-        self._wake()
+        self._history.asked(turn, sound=pending.utterance)
+        self._ask_within_limits(pending)
+
+    def continue_answer(self, turn: int) -> None:
+        """See port."""
+        if self._pending is not None:
+            self._drop_turn(self._pending.turn)
+        self._pending = PendingTurn(turn)
+        self._history.asked(turn, CONTINUE)
+        self._ask_within_limits(self._pending)
 
     def discard(self, turn: int) -> None:
         """See port."""
@@ -117,8 +125,10 @@ class RealtimeEndpoint:
 
     def interrupt(self, turn: int, heard_ms: int) -> None:
         """See port."""
-        if self._connection is not None:
-            self._connection.session.interrupt(turn, heard_ms)
+        self._plays_until = 0.0
+        self._history.interrupted(turn, heard_ms)
+        for connection in self._connections():
+            connection.session.interrupt(turn, heard_ms)
         self._drop_pending(turn)
         self._wake()
 
@@ -126,19 +136,57 @@ class RealtimeEndpoint:
         """See port. The one place where a conversation ends: its session goes, and with it all that was said."""
         self._pending = None
         self._turn_alarm.clear()
-        if self._connection is not None and self._connection.session.used:
-            self._connection.stop()
+        self._history.forget()
+        for line in list(self._lines):
+            if line.connection is not None and line.connection.session.used:
+                line.stop()
+
+    def network_changed(self) -> None:
+        """See port."""
+        for connection in self._connections():
+            connection.check_alive()
+        line = self._line
+        if line is not None and line.connection is None and self._recovery.is_late:
+            line.stop()  # it dials into a network that is no more
+        self._recovery.hurry()
+
+    def catch_up(self) -> bool:
+        """See port."""
+        line = self._line
+        if line is None or not line.usable or self.is_fresh(line):
+            return True
+        line.stop()
+        return False
+
+    @property
+    def status(self) -> LinkStatus:
+        """See port."""
+        return self._recovery.status
 
     # The turn
 
+    def _connections(self) -> list[Connection]:
+        return [line.connection for line in self._lines if line.connection is not None]
+
     def _wake(self) -> None:
-        if self._connection is not None:
-            self._connection.wake()
+        if self._line is not None and self._line.connection is not None:
+            self._line.connection.wake()
+
+    def _ask_within_limits(self, pending: PendingTurn) -> None:
+        now = trio.current_time()
+        if not self._requests.admit(now):
+            limit = self._settings.requests_per_minute
+            self._fail_turn(f"more than {limit} questions in a minute (requests_per_minute of {self._settings.name})")
+            return
+        pending.asked_at = now
+        self._turn_alarm.set(now + self._conversation.answer_timeout_s + DEADLINE_GRACE_S)
+        self._wake()
 
     def _drop_turn(self, turn: int) -> None:
         """Nothing more of this turn is sent, kept, or reported."""
-        if self._connection is not None:
-            self._connection.session.cancel(turn)
+        for connection in self._connections():
+            connection.session.cancel(turn)
+        self._history.dropped(turn)
         self._drop_pending(turn)
         self._wake()
 
@@ -157,140 +205,146 @@ class RealtimeEndpoint:
         """No sound came in time, over whatever connections: the last of them is not to be trusted."""
         reason = f"no answer within {self._conversation.answer_timeout_s:g} s (answer_timeout_s)"
         self._fail_turn(reason)
-        if self._connection is not None:
-            self._connection.fail(Failure(Kind.SILENCE, reason))
+        if self._line is not None and self._line.connection is not None:
+            self._line.connection.fail(Failure(Kind.SILENCE, reason))
 
-    # The link
+    # The lines
 
-    async def _connect_and_serve(self) -> None:
-        """One attempt, and the wait that it earned."""
-        if self._link.link is not Link.REFUSED:  # a probe invites nobody to press the button
-            self._change_link(Link.CONNECTING)
-        self._ready_at = None
-        failure = await self._attempt()
-        was_steady = self._ready_at is not None and trio.current_time() - self._ready_at >= STEADY_S
-        if was_steady:
-            self._link_proved_useful()
-        if failure is not None:
-            await self._recover(evolve(failure, message=self._clean(failure.message)), was_steady)
+    def _open_line(self) -> Line:
+        assert self._nursery is not None
+        line = Line(self._settings, self._take_key, self._open_door, self._dial, self._connection_on)
+        self._lines.append(line)
+        self._nursery.start_soon(self._run_line, line)
+        return line
 
-    async def _attempt(self) -> Failure | None:
-        """Connect and serve until it fails (-> why) or a new conversation is wanted (-> None)."""
+    async def _run_line(self, line: Line) -> None:
         try:
-            self._key = self._read_key()
-            headers = dialects.headers(self._settings, self._key)
-        except (OSError, ValueError) as error:
-            return Failure(Kind.KEY, str(error))
-        outcome: Failure | None = None
-        async with trio.open_nursery() as nursery:
-            # Shielded, so that a cancellation ends in a close frame: the library's reader must outlive it for a moment.
-            life = trio.CancelScope(shield=True)
-            nursery.start_soon(self._end_politely, life)
-            with life:
-                outcome = await self._serve(headers)
-            nursery.cancel_scope.cancel()
-        await trio.lowlevel.checkpoint_if_cancelled()  # the scope above has taken an outer cancellation for its own
-        return outcome
-
-    async def _end_politely(self, life: trio.CancelScope) -> None:
-        try:
-            await trio.sleep_forever()
+            await line.run()
         finally:
-            if self._connection is not None:
-                self._connection.stop()
-            else:
-                life.cancel()
+            self._lines.remove(line)
 
-    async def _serve(self, headers: list[tuple[bytes, bytes]]) -> Failure | None:
-        try:
-            async with self._dial(self._settings, headers, self._url) as socket:
-                connection = Connection(
-                    socket, self._settings, self._conversation, lambda: self._pending, self._take_event
-                )
-                self._connection = connection
-                try:
-                    return await connection.run()
-                finally:
-                    self._connection = None
-        except DialError as error:
-            return error.failure
+    def _take_key(self) -> str:
+        self._key = self._read_key()
+        return self._key
 
-    def _take_event(self, event: SessionEvent) -> None:
+    def _connection_on(self, line: Line, socket: WebSocketConnection) -> Connection:
+        def history() -> list[Said]:
+            line.revision = self._history.revision
+            lost, said = self._history.lost_questions, self._history.replay()
+            if self._history.lost_questions > lost:
+                name = self._settings.name
+                self._oddities.tell("replay", f"{name}: a question without a transcript is missing in the new session")
+            return said
+
+        return Connection(
+            socket,
+            self._settings,
+            self._conversation,
+            lambda: self._pending if line is self._line else None,
+            lambda event: self._take_event(line, event),
+            history,
+        )
+
+    def _take_event(self, line: Line, event: SessionEvent) -> None:
         match event:
             case SessionReady():
-                self._ready_at = trio.current_time()
-                self._outage.over(f"{self._settings.name}: connected")
-                self._change_link(Link.UP)
+                line.be_ready()
+                if line is self._line:
+                    self._begin_service(line)
             case SessionError(code, message, fatal):
-                if fatal and self._connection is not None:
-                    rejected = event.setting_up and code not in TRANSIENT_CODES
-                    kind = Kind.SETTINGS if rejected else Kind.ERROR
-                    self._connection.fail(Failure(kind, message, code=code))
+                if fatal and line.connection is not None:
+                    rejected = event.setting_up and code not in (*LIMIT_CODES, *TROUBLE_CODES)
+                    line.connection.fail(Failure(Kind.SETTINGS if rejected else Kind.ERROR, message, code=code))
                 else:
-                    self._oddities.tell(code, f"{self._settings.name}: {self._clean(message)}")
+                    self._oddities.tell(code, f"{self._settings.name}: {self._clean(line, message)}")
             case Oddity(reason):
                 self._oddities.tell(reason, f"{self._settings.name}: ignored from the endpoint: {reason}")
-            case AnswerAudio(turn):
-                self._link_proved_useful()
+            case Saying(turn, text):
+                self._history.saying(turn, text)
+            case AnswerAudio(turn, _, duration_ms):
+                self._recovery.proved_useful()
+                self._history.sounded(turn, duration_ms)
+                self._plays_until = max(self._plays_until, trio.current_time()) + duration_ms / 1000
                 self._drop_pending(turn)
                 self._report(event)
             case AnswerEnded(turn):
                 self._drop_pending(turn)
-                self._report(evolve(event, reason=self._clean(event.reason)))
+                self._report(evolve(event, reason=self._clean(line, event.reason)))
+            case Transcript(turn, speaker, text):
+                self._history.said(turn, speaker, text)
+                self._report(event)
             case _:
                 self._report(event)
 
-    def _link_proved_useful(self) -> None:
-        """More than a connect, which a flapping link has plenty of: back-off and log begin anew."""
-        self._attempts = 0
-        self._outage.forget()
+    # Renewal: see `renewal.Renewable`
 
-    async def _recover(self, failure: Failure, was_steady: bool) -> None:
-        verdict = judge(failure, self._attempts, self._jitter())
-        told = f"{self._settings.name}: {failure.message}"
-        match verdict:
-            case OwnerMustAct(remedy, probe_s):
-                told = f"{told}; {remedy}"
-                self._outage.tell(told, told)
-                self._fail_asked(told)
-                self._change_link(Link.REFUSED, told)
-                await self._sleep_until_new_key(probe_s)
-            case Retry(after_s) | Wait(after_s):
-                self._outage.tell(failure.kind.value, told)
-                self._change_link(Link.DOWN, told)
-                await trio.sleep(after_s)
-            case Renew():
-                log.info("%s; a new session begins", told)
-                if not was_steady and self._attempts:  # one that expires at once would be renewed in a circle
-                    self._change_link(Link.DOWN, told)
-                    await trio.sleep(backoff_s(self._attempts, self._jitter()))
-        self._attempts += 1
+    @property
+    def idle(self) -> bool:
+        """Nobody speaks, and nobody waits."""
+        return self._is_idle()
+
+    def _is_idle(self) -> bool:
+        return self._pending is None and trio.current_time() >= self._plays_until + PLAY_OUT_S
+
+    def is_current(self, line: Line) -> bool:
+        """Whether this line serves."""
+        return line is self._line
+
+    def is_fresh(self, line: Line) -> bool:
+        """Whether this line's session knows all that was said."""
+        return line.revision == self._history.revision
+
+    def open_successor(self) -> Line:
+        """A line beside the one that serves."""
+        return self._open_line()
+
+    def put_in_service(self, line: Line) -> None:
+        """The change from one session to the next, in one step: a press comes before it or after it."""
+        predecessor, self._line = self._line, line
+        self._begin_service(line)
+        if predecessor is not None:
+            predecessor.stop()
+        self._wake()
+
+    def _begin_service(self, line: Line) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(self._renewal.watch, line)
+        self._recovery.connected()
+
+    # The link
+
+    async def _connect_and_serve(self) -> None:
+        """One line from its first attempt to its end, and the wait that it earned."""
+        line = self._line
+        if line is None:
+            self._recovery.attempting()
+            line = self._line = self._open_line()
+        await line.ended.wait()
+        if line is not self._line:
+            return  # its successor serves
+        self._line = None
+        if line.failure is not None:
+            failure = evolve(line.failure, message=self._clean(line, line.failure.message))
+            steady_s = 0.0 if line.ready_at is None else trio.current_time() - line.ready_at
+            await self._recovery.recover(failure, steady_s, self._fail_asked)
 
     def _fail_asked(self, reason: str) -> None:
         """Nobody is kept waiting for an answer that only the owner can bring about."""
         if self._pending is not None and self._pending.asked_at is not None:
             self._fail_turn(reason)
 
-    async def _sleep_until_new_key(self, longest_s: float) -> None:
-        with trio.move_on_after(longest_s):
-            while True:
-                await trio.sleep(KEY_LOOK_S)
-                try:
-                    if self._read_key() != self._key:
-                        return
-                except (OSError, ValueError):
-                    continue
+    def _has_new_key(self) -> bool:
+        try:
+            return self._read_key() != self._key
+        except (OSError, ValueError):
+            return False
 
-    def _change_link(self, link: Link, cause: str = "") -> None:
-        change = LinkChanged(link, cause)
-        if change != self._link:
-            self._link = change
-            self._report(change)
-
-    def _clean(self, text: str) -> str:
+    def _clean(self, line: Line, text: str) -> str:
         """One line without the key: some relays repeat it in their errors."""
-        line = "".join(character if character.isprintable() else " " for character in text)
-        return mask_keys(line.replace(self._key, "***") if self._key else line)
+        clean = "".join(character if character.isprintable() else " " for character in text)
+        if self._key:
+            clean = clean.replace(self._key, "***")
+        return line.door.hide(clean) if line.door is not None else mask_keys(clean)
 
 
 def _report_to_nobody(event: EndpointEvent) -> None:

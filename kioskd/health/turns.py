@@ -32,6 +32,7 @@ class TurnReport:
     heard_ms: int | None = None
     sign: Sign | None = None
     interrupted: bool = False
+    resumed: bool = False  # no press: the answer before was cut
     ending: e.Ending | None = None
     reason: str = ""
     usage: e.Usage | None = None
@@ -51,6 +52,9 @@ class TurnWatch:
         match what:
             case f.BeginUtterance(turn):
                 self._open[turn] = TurnReport(turn)
+            case f.AskAgain(turn) | f.ContinueAnswer(turn):
+                self._open[turn] = TurnReport(turn, resumed=True)
+                self._released_at[turn] = now
             case f.Show(view):
                 self._close_all_but(max(self._open, default=0) if view.state in TALKING else 0)
             case f.GiveSign(sign) if self._open:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kioskd.realtime.wire import (
+    AnswerText,
     AnswerTranscript,
     AudioDelta,
     Committed,
@@ -86,24 +87,29 @@ def delete(item_id: str) -> str:
 
 def parse(text: str | bytes) -> ServerEvent:
     """One received message as an event. Never raises: what is no event is `Malformed`."""
+    return parse_with_id(text)[0]
+
+
+def parse_with_id(text: str | bytes) -> tuple[ServerEvent, str | None]:
+    """The same, with the server's own `event_id`, where it gives one."""
     try:
         event = json.loads(text)
     except RecursionError:
-        return Malformed("JSON nested too deeply")
+        return Malformed("JSON nested too deeply"), None
     except ValueError:
-        return Malformed("not JSON")
+        return Malformed("not JSON"), None
     if not isinstance(event, dict):
-        return Malformed("JSON, but not an object")
-    kind = event.get("type")
+        return Malformed("JSON, but not an object"), None
+    kind, event_id = event.get("type"), event.get("event_id")
     if not isinstance(kind, str):
-        return Malformed("an object without a type")
+        return Malformed("an object without a type"), None
     read = _READERS.get(kind)
     if read is None:
-        return Ignored(kind[:NAME_LENGTH_MAX])
+        return Ignored(kind[:NAME_LENGTH_MAX]), None
     try:
-        return read(event)
+        return read(event), event_id if isinstance(event_id, str) else None
     except _WrongFieldError as error:
-        return Malformed(f"{kind}: {error}")
+        return Malformed(f"{kind}: {error}"), None
 
 
 class _WrongFieldError(ValueError):
@@ -169,6 +175,10 @@ def _audio_delta(event: dict[str, Any]) -> ServerEvent:
     except ValueError as error:
         raise _WrongFieldError("delta is no base64") from error
     return AudioDelta(_text(event, "response_id"), _text(event, "item_id"), _count(event, "content_index"), pcm)
+
+
+def _answer_text(event: dict[str, Any]) -> ServerEvent:
+    return AnswerText(_text(event, "response_id"), _text(event, "item_id"), _text(event, "delta") or "")
 
 
 def _answer_transcript(event: dict[str, Any]) -> ServerEvent:
@@ -244,8 +254,8 @@ _READERS: dict[str, Callable[[dict[str, Any]], ServerEvent]] = {
     "response.audio.delta": _audio_delta,
     "response.output_audio.done": _progress,
     "response.audio.done": _progress,
-    "response.output_audio_transcript.delta": _progress,
-    "response.audio_transcript.delta": _progress,
+    "response.output_audio_transcript.delta": _answer_text,
+    "response.audio_transcript.delta": _answer_text,
     "response.output_audio_transcript.done": _answer_transcript,
     "response.audio_transcript.done": _answer_transcript,
     "response.output_text.delta": _progress,

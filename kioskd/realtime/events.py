@@ -56,4 +56,12 @@ class Oddity:
     reason: str
 
 
-SessionEvent = SessionReady | SessionError | Oddity | AnswerAudio | AnswerEnded | Transcript | Usage
+@frozen
+class Saying:
+    """A piece of the text of a turn's answer, as it is spoken: an interrupted answer never gets a whole one."""
+
+    turn: int
+    text: str
+
+
+SessionEvent = SessionReady | SessionError | Oddity | Saying | AnswerAudio | AnswerEnded | Transcript | Usage

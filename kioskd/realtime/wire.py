@@ -59,6 +59,15 @@ class AudioDelta:
 
 
 @frozen
+class AnswerText:
+    """A piece of the text of an answer that is being spoken."""
+
+    response_id: str | None
+    item_id: str | None
+    text: str
+
+
+@frozen
 class AnswerTranscript:
     """The whole text of one spoken item of an answer."""
 
@@ -131,6 +140,7 @@ ServerEvent = (
     | ResponseCreated
     | ResponseProgress
     | AudioDelta
+    | AnswerText
     | AnswerTranscript
     | QuestionTranscript
     | ServerError

@@ -13,7 +13,7 @@ from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, State
 from kioskd.dialogue.kiosk import Kiosk
-from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S
+from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S, RESUMED_AT_MOST
 
 SETTINGS = Conversation(
     answer_timeout_s=15, answer_stall_s=10, max_utterance_s=30, stuck_button_s=40, forget_after_s=60
@@ -38,6 +38,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.given_up: set[int] = set()
         self.entered = (State.STARTING, 0.0)
         self.sound_until = 0.0
+        self.resumed_in_a_row = 0
 
     def step(self, event: e.Event) -> list[Effect]:
         """One event, and everything that its effects must satisfy."""
@@ -59,6 +60,14 @@ class AnyOrder(RuleBasedStateMachine):
             case f.BeginUtterance(turn, pre_roll_ms):
                 assert turn not in self.begun and 0 <= pre_roll_ms <= SETTINGS.pre_roll_ms
                 self.begun.add(turn)
+                self.resumed_in_a_row = 0
+            case f.ContinueAnswer(turn) | f.AskAgain(turn, _):
+                assert turn not in self.begun and turn - 1 in self.asked
+                assert not isinstance(effect, f.AskAgain) or effect.cut_turn == turn - 1
+                self.begun.add(turn)
+                self.asked.add(turn)
+                self.resumed_in_a_row += 1
+                assert self.resumed_in_a_row <= RESUMED_AT_MOST
             case f.Ask(turn):
                 assert turn in self.begun and turn not in self.asked | self.over | self.given_up
                 self.asked.add(turn)

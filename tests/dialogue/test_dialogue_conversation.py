@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
-from kioskd.config.schema import Conversation
+from kioskd.config.schema import Conversation, CutAnswer
 from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, Sign, State
@@ -164,22 +165,76 @@ def test_no_answer_in_time_is_an_apology_and_nothing_stale_after_it() -> None:
     assert s.hear(turn) == []
 
 
-def test_an_answer_that_stalls_plays_out_and_ends_in_an_apology() -> None:
+def cut(s: Scene, turn: int, ending: e.Ending = e.Ending.CUT) -> list[Effect]:
+    """An answer of 3 s that breaks off, and is played as far as it came."""
+    s.hear(turn, 3000)
+    assert s.do(e.AnswerEnded(turn, ending)) == [f.FinishSpeaking(turn)]
+    return s.do(e.SpeakingFinished(turn, 3000))
+
+
+def test_an_answer_that_stalls_plays_out_and_its_rest_is_asked_for() -> None:
     s = Scene()
     turn = s.ask()
     s.hear(turn, 3000)
     assert s.wait(10) == [f.FinishSpeaking(turn)]
-    assert s.do(e.SpeakingFinished(turn, 3000)) == [f.Interrupt(turn, 3000), f.GiveSign(Sign.SORRY)]
+    assert s.do(e.SpeakingFinished(turn, 3000)) == [f.Interrupt(turn, 3000), f.ContinueAnswer(turn + 1)]
+    assert s.state is State.THINKING
 
 
-def test_a_cut_answer_plays_out_then_apologises_and_a_failed_one_apologises_at_once() -> None:
+@pytest.mark.parametrize("ending", [e.Ending.CUT, e.Ending.FAILED])
+@pytest.mark.parametrize(
+    ("how", "follows"),
+    [
+        (CutAnswer.CONTINUE, f.ContinueAnswer(2)),
+        (CutAnswer.REPEAT, f.AskAgain(2, 1)),
+        (CutAnswer.APOLOGISE, f.GiveSign(Sign.SORRY)),
+    ],
+)
+def test_a_cut_answer_plays_out_and_then_the_owner_decides(how: CutAnswer, follows: Effect, ending: e.Ending) -> None:
+    s = Scene(evolve(SETTINGS, cut_answer=how))
+    assert cut(s, s.ask(), ending) == [follows]
+
+
+def test_the_rest_of_a_cut_answer_is_heard_like_any_answer() -> None:
+    s = Scene()
+    cut(s, s.ask())
+    assert s.hear(2) == [f.Play(2, PCM)]
+    s.do(e.AnswerEnded(2, e.Ending.COMPLETE))
+    assert s.do(e.SpeakingFinished(2, 3000)) == []
+    assert s.state is State.READY
+    assert s.ask() == 3
+
+
+def test_an_answer_that_is_cut_three_times_ends_in_an_apology() -> None:
+    s = Scene()
+    assert cut(s, s.ask()) == [f.ContinueAnswer(2)]
+    assert cut(s, 2) == [f.ContinueAnswer(3)]
+    assert cut(s, 3) == [f.GiveSign(Sign.SORRY)]
+    assert cut(s, s.ask()) == [f.ContinueAnswer(5)], "the next question has its chances again"
+
+
+def test_the_rest_of_a_cut_answer_has_a_time_limit_and_can_be_pressed_away() -> None:
+    s = Scene()
+    cut(s, s.ask())
+    assert s.wait(14.5) == []
+    assert s.wait(1) == [f.CancelAnswer(2), f.GiveSign(Sign.SORRY)]
+    s = Scene()
+    cut(s, s.ask())
+    assert s.do(e.Pressed())[:2] == [f.CancelAnswer(2), f.BeginUtterance(3, 0)]
+
+
+@pytest.mark.parametrize("trouble", [e.LinkChanged(e.Link.REFUSED), e.FaultRaised(e.Fault.SPEAKER)])
+def test_nobody_asks_for_the_rest_where_it_can_not_come(trouble: e.Event) -> None:
     s = Scene()
     turn = s.ask()
     s.hear(turn)
-    assert s.do(e.AnswerEnded(turn, e.Ending.CUT)) == [f.FinishSpeaking(turn)]
+    s.do(trouble, e.AnswerEnded(turn, e.Ending.CUT))
     assert s.do(e.SpeakingFinished(turn, 3000)) == [f.GiveSign(Sign.SORRY)]
-    turn = s.ask()
-    assert s.do(e.AnswerEnded(turn, e.Ending.FAILED)) == [f.GiveSign(Sign.SORRY)]
+
+
+def test_an_answer_that_failed_unheard_is_an_apology_at_once() -> None:
+    s = Scene()
+    assert s.do(e.AnswerEnded(s.ask(), e.Ending.FAILED)) == [f.GiveSign(Sign.SORRY)]
 
 
 def test_a_speaker_that_never_ends_does_not_hold_the_kiosk() -> None:

@@ -1,7 +1,9 @@
 """A Realtime server over memory streams: it greets, listens and answers as a test tells it to."""
 
 import base64
+import gc
 import json
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import trio
@@ -50,6 +52,14 @@ class TestUtterance:
 def utterance(turn, pcm=bytes(300 * MS)):
     """A whole utterance."""
     return TestUtterance(turn, bytearray(pcm), ended=True)
+
+
+def alive():
+    """Our objects and the utterances that somebody still holds, by type."""
+    gc.collect()
+    kinds = [type(thing) for thing in gc.get_objects()]
+    ours = ("kioskd.", "fake_peer")
+    return Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith(ours))
 
 
 @define(eq=False)

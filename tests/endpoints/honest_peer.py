@@ -5,6 +5,7 @@ Its vocabulary is written down here by itself (REALTIME.md), so that a mistake o
 
 import base64
 import json
+import math
 from contextlib import asynccontextmanager
 
 import trio
@@ -22,6 +23,10 @@ PIECE_BYTES = 100 * BYTES_PER_MS
 
 GA_NAMES = {"audio": "response.output_audio", "item": "conversation.item.added", "content": "output_audio"}
 BETA_NAMES = {"audio": "response.audio", "item": "conversation.item.created", "content": "audio"}
+CONTINUE = "Continue."
+NO_CONNECTION = Failure(Kind.CONNECT, "127.0.0.1:1: no connection (Connection refused)")
+ONE_AT_A_TIME = Failure(Kind.UPGRADE, "refuses with HTTP 429: one connection at a time", status=429)
+BAD_KEY = Failure(Kind.UPGRADE, "refuses with HTTP 401", status=401)
 
 
 class Refused(Exception):  # noqa: N818
@@ -40,11 +45,14 @@ class Item:
     role: str
     pcm: bytes = b""
     known_ms: int | None = None
+    text: str = ""
+    asked: bool = False  # not replayed
 
 
 @define(eq=False)
 class Conversation:
-    """A session: one connection. `asked`: the sound of each question that an answer was asked for.
+    """A session: one connection. `asked`: the sound of each question that an answer was asked for; `continued`: how
+    often the rest of an answer was.
 
     `refusals` are the texts of the errors that the client brought about; `deleted` are ids of items.
     """
@@ -55,26 +63,67 @@ class Conversation:
     refusals: list[str] = field(factory=list)
     deleted: list[str] = field(factory=list)
     closed_with: int | None = None
+    continued: int = 0
+    appended: int = 0  # bytes of sound, committed or not
+    socket: object = None
+
+    @property
+    def replayed(self):
+        """What it began with: role and text (or sound) of each item before its first question."""
+        first = next((number for number, item in enumerate(self.items.values()) if item.asked), len(self.items))
+        return [(item.role, item.text or item.pcm) for item in list(self.items.values())[:first]]
 
 
 @define(eq=False)
 class HonestPeer:
-    """Give its `dial` to a RealtimeEndpoint. `answer`: pcm by question, in pieces of 100 ms, one every `pace_s`."""
+    """Give its `dial` to a RealtimeEndpoint. `answer`: pcm by question, in pieces of 100 ms, one every `pace_s`.
+
+    Each piece has its word, "w0" and so on. `dials`: when each was tried; `open`, `most_open`: connections at a time.
+    """
 
     dialect: Dialect
     answer: object
     think_s: float = 0.1
     pace_s: float = 0.02
+    greet_s: float = 0.01  # long enough for a client that talks before it is greeted to be caught
     up: bool = True
+    refusal: Failure = NO_CONNECTION  # while it is not up
+    refuse_s: float = 0.0  # it takes so long
+    key: str | None = None  # the only one that it takes
+    single: bool = False  # a second connection is refused
+    limit_s: float = math.inf  # of a session: then `session_expired`, and a close
+    holds_s: float = math.inf  # a connection: then it breaks off
+    transcribes: bool = False  # what visitors say
     conversations: list[Conversation] = field(factory=list)
+    dials: list[float] = field(factory=list)
+    open: int = 0
+    most_open: int = 0
     _streams: list = field(factory=list)
+    _written: dict[str, bytes] = field(factory=dict)  # sound by its transcript
 
     @asynccontextmanager
     async def dial(self, settings, headers, url):
+        self.dials.append(trio.current_time())
         await trio.lowlevel.checkpoint()
+        if self.key is not None and (b"Authorization", f"Bearer {self.key}".encode()) not in headers:
+            raise DialError(BAD_KEY)
+        if self.single and self.open:
+            raise DialError(ONE_AT_A_TIME)
         if not self.up:
-            raise DialError(Failure(Kind.CONNECT, "127.0.0.1:1: no connection (Connection refused)"))
+            refusal = self.refusal
+            await trio.sleep(self.refuse_s)
+            raise DialError(refusal)
         assert ((b"OpenAI-Beta", b"realtime=v1") in headers) == (self.dialect is Dialect.BETA)
+        self.open += 1
+        self.most_open = max(self.open, self.most_open)
+        try:
+            async with self._connect(settings, headers, url) as socket:
+                yield socket
+        finally:
+            self.open -= 1
+
+    @asynccontextmanager
+    async def _connect(self, settings, headers, url):
         near, far = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, far)
@@ -86,11 +135,44 @@ class HonestPeer:
                     await socket.aclose()
                 nursery.cancel_scope.cancel()
 
-    async def go_down(self):
+    async def go_down(self, refusal=NO_CONNECTION):
         """Break every connection without a close frame, and refuse new ones."""
-        self.up = False
+        self.up, self.refusal = False, refusal
+        await self.drop()
+
+    async def drop(self):
+        """Break every connection without a close frame."""
         for stream in self._streams:
             await trio.aclose_forcefully(stream)
+
+    def transcript(self, pcm):
+        """What a question's sound is in words."""
+        text = f"question {pcm[:8].hex()}"
+        self._written[text] = pcm
+        return text
+
+    def rest(self, items):
+        """What an answer that was cut still lacks: its words, replayed or its own, tell how far it came."""
+        questions = [number for number, item in enumerate(items) if item.role == "user" and item.text != CONTINUE]
+        if not questions or not any(item.role == "assistant" for item in items):
+            return b""
+        question, *answers = items[questions[-1] :]
+        said = " ".join(item.text for item in answers if item.role == "assistant")
+        words = [word for word in said.split() if word[:1] == "w" and word[1:].isdigit()]
+        return self.answer(question.pcm or self._written[question.text])[len(words) * PIECE_BYTES :]
+
+    async def _expire(self, conversation):
+        await trio.sleep(self.limit_s)
+        error = {"type": "invalid_request_error", "code": "session_expired", "message": "Your session hit its limit."}
+        try:
+            await conversation.socket.send_message(json.dumps({"type": "error", "event_id": "x", "error": error}))
+            await conversation.socket.aclose(1001, "expired")
+        except ConnectionClosed:
+            pass
+
+    async def _break_off(self, stream):
+        await trio.sleep(self.holds_s)
+        await trio.aclose_forcefully(stream)
 
     async def _serve(self, stream):
         self._streams.append(stream)
@@ -98,12 +180,19 @@ class HonestPeer:
             request = await wrap_server_stream(nursery, stream, max_message_size=2**25)
             socket = await request.accept()
             conversation = Conversation(len(self.conversations) + 1)
+            conversation.socket = socket
             self.conversations.append(conversation)
+            if self.limit_s < math.inf:
+                nursery.start_soon(self._expire, conversation)
+            if self.holds_s < math.inf:
+                nursery.start_soon(self._break_off, stream)
             try:
                 await Server(self, conversation, socket, nursery).talk()
             except ConnectionClosed as closed:
                 conversation.closed_with = closed.reason.code
                 nursery.cancel_scope.cancel()
+            finally:
+                self._streams.remove(stream)
 
 
 @define(eq=False)
@@ -132,7 +221,7 @@ class Server:
         await self.socket.send_message(json.dumps({"type": kind, "event_id": self.new_id("event"), **fields}))
 
     async def talk(self):
-        await trio.sleep(0.01)  # long enough for a client that talks before it is greeted to be caught
+        await trio.sleep(self.peer.greet_s)
         await self.send("session.created", session={"id": self.new_id("sess"), "turn_detection": {"type": "vad"}})
         while True:
             event = json.loads(await self.socket.get_message())
@@ -162,10 +251,22 @@ class Server:
 
     async def append(self, event):
         self.buffer += base64.b64decode(event["audio"], validate=True)
+        self.conversation.appended += len(event["audio"]) * 3 // 4
 
     async def clear(self, _):
         self.buffer.clear()
         await self.send("input_audio_buffer.cleared")
+
+    async def create_item(self, event):
+        message = event["item"]
+        (content,) = message["content"]
+        assistant = "text" if self.peer.dialect is Dialect.BETA else "output_text"
+        if content["type"] not in ({"assistant": [assistant]}.get(message["role"], ["input_text", "input_audio"])):
+            raise Refused("invalid_value", f"content of type {content['type']} in an item of {message['role']}")
+        item = Item(self.new_id("item"), message["role"], base64.b64decode(content.get("audio", "")))
+        item.text = content.get("text", "")
+        self.conversation.items[item.item_id] = item
+        await self.send(self.names["item"], item={"id": item.item_id, **message})
 
     async def commit(self, _):
         if len(self.buffer) < COMMIT_BYTES_MIN:
@@ -174,9 +275,13 @@ class Server:
         self.buffer.clear()
         await self.send("input_audio_buffer.committed", previous_item_id=None, item_id=item.item_id)
         await self.send(self.names["item"], item={"id": item.item_id, "type": "message", "role": "user", "content": []})
+        if self.peer.transcribes:
+            item.text = self.peer.transcript(item.pcm)
+            kind = "conversation.item.input_audio_transcription.completed"
+            await self.send(kind, item_id=item.item_id, content_index=0, transcript=item.text)
 
     def add_item(self, role, pcm=b""):
-        item = Item(self.new_id("item"), role, pcm)
+        item = Item(self.new_id("item"), role, pcm, asked=True)
         self.conversation.items[item.item_id] = item
         return item
 
@@ -184,10 +289,16 @@ class Server:
         if self.active is not None:
             raise Refused("conversation_already_has_active_response", f"{self.active} is active")
         question = [item for item in self.conversation.items.values() if item.role == "user"][-1]
-        self.conversation.asked.append(question.pcm)
+        if question.pcm:
+            self.conversation.asked.append(question.pcm)
+            pcm = self.peer.answer(question.pcm)
+        else:
+            assert question.text == CONTINUE
+            self.conversation.continued += 1
+            pcm = self.peer.rest(list(self.conversation.items.values()))
         self.active, self._scope = self.new_id("resp"), trio.CancelScope()
         metadata = event.get("response", {}).get("metadata")
-        self.nursery.start_soon(self.respond, self.active, question.pcm, metadata, self._scope)
+        self.nursery.start_soon(self.respond, self.active, pcm, metadata, self._scope)
 
     async def cancel(self, event):
         if self.active is None or event.get("response_id", self.active) != self.active:
@@ -210,13 +321,13 @@ class Server:
         self.conversation.deleted.append(event["item_id"])
         await self.send("conversation.item.deleted", item_id=event["item_id"])
 
-    async def respond(self, response_id, question, metadata, scope):
+    async def respond(self, response_id, answer, metadata, scope):
         response = {"id": response_id, "metadata": metadata, "output": []}
         try:
             await self.send("response.created", response={**response, "status": "in_progress"})
             with scope:
                 await trio.sleep(self.peer.think_s)
-                await self.say(response_id, self.peer.answer(question))
+                await self.say(response_id, answer)
             self.active = None
             status = "cancelled" if scope.cancelled_caught else "completed"
             await self.send("response.done", response={**response, "status": status})
@@ -234,8 +345,12 @@ class Server:
             item.pcm += piece
             with trio.CancelScope(shield=True):  # half a frame on the wire would break it
                 await self.send(f"{self.names['audio']}.delta", delta=base64.b64encode(piece).decode(), **where)
+                word = f"w{start // PIECE_BYTES} "
+                item.text += word
+                await self.send(f"{self.names['audio']}_transcript.delta", delta=word, **where)
             await trio.sleep(self.peer.pace_s)
         await self.send(f"{self.names['audio']}.done", **where)
+        await self.send(f"{self.names['audio']}_transcript.done", transcript=item.text.strip(), **where)
 
 
 HANDLERS = {
@@ -243,6 +358,7 @@ HANDLERS = {
     "input_audio_buffer.append": Server.append,
     "input_audio_buffer.clear": Server.clear,
     "input_audio_buffer.commit": Server.commit,
+    "conversation.item.create": Server.create_item,
     "response.create": Server.create,
     "response.cancel": Server.cancel,
     "conversation.item.truncate": Server.truncate,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kioskd.endpoints import policy
-from kioskd.endpoints.policy import Failure, Kind, OwnerMustAct, Renew, Retry, Wait, judge
+from kioskd.endpoints.policy import Failure, Kind, NextEndpoint, OwnerMustAct, Renew, Retry, Wait, judge
 
 ANY_TEXT = st.none() | st.text(max_size=20)
 FAILURES = st.builds(
@@ -24,7 +24,7 @@ FAILURES = st.builds(
 @given(FAILURES, st.integers(0, 10**6), st.floats(0, 1))
 def test_every_failure_has_a_bounded_verdict(failure: Failure, attempts: int, jitter: float) -> None:
     match judge(failure, attempts, jitter):
-        case Retry(after_s):
+        case Retry(after_s) | NextEndpoint(after_s):
             assert policy.FIRST_RETRY_S / 2 <= after_s <= policy.LONGEST_RETRY_S
         case Wait(after_s):
             assert 0 <= after_s <= policy.LONGEST_TOLD_WAIT_S + policy.LONGEST_RETRY_S
@@ -97,6 +97,9 @@ EXAMPLES = [
     Failure(Kind.SETTINGS, "voice unknown"),
     Failure(Kind.UPGRADE, "maintenance", status=503, retry_after_s=9),
     Failure(Kind.UPGRADE, "oops", status=500),
+    Failure(Kind.ERROR, "oops", code="server_error"),
+    Failure(Kind.LOST, "oops", close_code=1011),
+    Failure(Kind.LOST, "gone"),
 ]
 
 
@@ -115,8 +118,13 @@ def test_a_code_that_only_the_owner_can_mend_counts_whatever_the_status(code: st
     assert isinstance(judge(Failure(Kind.UPGRADE, "retry after 5 s", status=status, code=code), 0, 0), OwnerMustAct)
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 529])
-def test_a_server_in_trouble_is_tried_again(status: int) -> None:
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
+def test_a_server_in_trouble_is_tried_again_unless_there_is_another(status: int) -> None:
+    assert isinstance(judge(Failure(Kind.UPGRADE, "oops", status=status), 0, 0.5), NextEndpoint)
+
+
+@pytest.mark.parametrize("status", [408, 520, 524])
+def test_what_the_network_may_have_said_is_tried_again(status: int) -> None:
     assert isinstance(judge(Failure(Kind.UPGRADE, "oops", status=status), 0, 0.5), Retry)
 
 

@@ -1,4 +1,4 @@
-"""What every endpoint does at its port: one suite, for the one in memory and the Realtime one (GA and beta)."""
+"""What every endpoint does at its port: one suite, for the one in memory, the Realtime one, and several behind one."""
 
 import hashlib
 
@@ -9,8 +9,11 @@ from fake_peer import Reports
 from honest_peer import HonestPeer
 
 from kioskd.audio.utterance import Utterance
+from kioskd.config.schema import Breaker as BreakerSettings
 from kioskd.config.schema import Conversation, Dialect, Endpoint
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
+from kioskd.endpoints.breaker import Breaker
+from kioskd.endpoints.failover import Failover, Member
 from kioskd.endpoints.memory import MemoryEndpoint
 from kioskd.endpoints.realtime import RealtimeEndpoint
 
@@ -98,10 +101,20 @@ class OverTheWire:
         assert [talk.refusals for talk in self.peer.conversations if talk.refusals] == []
 
 
+@define(eq=False)
+class BehindFailover(OverTheWire):
+    """The same as one of several, seen from its peer."""
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self.endpoint = Failover([Member("relay", self.endpoint, Breaker(BreakerSettings()))])
+
+
 SIDES = {
     "memory": InMemory,
     "realtime-ga": lambda: OverTheWire(Dialect.GA),
     "realtime-beta": lambda: OverTheWire(Dialect.BETA),
+    "failover": lambda: BehindFailover(Dialect.GA),
 }
 
 
@@ -358,3 +371,109 @@ async def test_an_endpoint_that_was_stopped_runs_again(autojump_clock, side, rep
             await answered(reports, turn, sound(turn))
             nursery.cancel_scope.cancel()
     assert heard(side) == [sound(1), sound(2)]
+
+
+async def cut(side, endpoint, reports, turn, pcm):
+    """Ask, and lose the link when some of the answer has come."""
+    await ask(endpoint, turn, pcm)
+    await reports.until(AnswerAudio, turn=turn)
+    await trio.sleep(0.05)
+    await side.go_down()
+    assert (await reports.until(AnswerEnded, turn=turn)).ending is Ending.CUT
+
+
+async def continued(reports, turn, before, pcm):
+    """Wait for the rest of an answer, and see that it begins where `before`, in order, had ended."""
+    assert (await reports.until(AnswerEnded, turn=turn)).ending is Ending.COMPLETE
+    parts = [reports.sound(number) for number in (*before, turn)]
+    assert all(parts) and b"".join(parts) == answer_to(pcm)
+
+
+async def test_the_rest_of_a_cut_answer_is_another_turn(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    await side.come_up()
+    endpoint.continue_answer(2)
+    await continued(reports, 2, [1], sound(1))
+    assert heard(side) == [sound(1)]
+    assert [type(event) for event in about(reports, 1)].count(AnswerEnded) == 1
+
+
+async def test_the_rest_can_be_wanted_before_the_link_is_up(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    endpoint.continue_answer(2)
+    await trio.sleep(LONG_S / 3)
+    assert about(reports, 2) == []
+    await side.come_up()
+    await continued(reports, 2, [1], sound(1))
+
+
+async def test_the_rest_can_be_cut_again(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    await side.come_up()
+    endpoint.continue_answer(2)
+    await reports.until(AnswerAudio, turn=2)
+    await trio.sleep(0.05)
+    await side.go_down()
+    assert (await reports.until(AnswerEnded, turn=2)).ending is Ending.CUT
+    await side.come_up()
+    endpoint.continue_answer(3)
+    await continued(reports, 3, [1, 2], sound(1))
+
+
+async def test_the_rest_is_asked_for_again_where_the_link_is_lost_before_it(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    before = len(reports.events)
+    await side.come_up()
+    await reports.until(LinkChanged, after=before, link=Link.UP)
+    endpoint.continue_answer(2)
+    await trio.sleep(0.05)
+    await side.go_down()
+    await side.come_up()
+    await continued(reports, 2, [1], sound(1))
+
+
+@pytest.mark.parametrize("command", ["cancel", "discard"])
+@pytest.mark.parametrize("up", [True, False])
+async def test_nobody_hears_the_rest_after_it_was_dropped(autojump_clock, side, endpoint, reports, command, up):
+    await cut(side, endpoint, reports, 1, sound(1))
+    if up:
+        before = len(reports.events)
+        await side.come_up()
+        await reports.until(LinkChanged, after=before, link=Link.UP)
+    endpoint.continue_answer(2)
+    if up:
+        await trio.sleep(0.05)
+    getattr(endpoint, command)(2)
+    await side.come_up()
+    await ask(endpoint, 3, sound(3))
+    await answered(reports, 3, sound(3))
+    assert about(reports, 2) == []
+
+
+async def test_a_question_takes_the_place_of_the_rest(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    endpoint.continue_answer(2)
+    await ask(endpoint, 3, sound(3))
+    await side.come_up()
+    await answered(reports, 3, sound(3))
+    await trio.sleep(LONG_S)
+    assert about(reports, 2) == [] and heard(side) == [sound(1), sound(3)]
+
+
+async def test_the_rest_takes_the_place_of_what_was_not_asked(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    endpoint.begin(recorded(2, sound(2)))
+    await side.come_up()
+    endpoint.continue_answer(3)
+    endpoint.ask(2)
+    await continued(reports, 3, [1], sound(1))
+    assert about(reports, 2) == [] and heard(side) == [sound(1)]
+
+
+async def test_a_new_visitor_hears_nothing_of_a_cut_answer(autojump_clock, side, endpoint, reports):
+    await cut(side, endpoint, reports, 1, sound(1))
+    await side.come_up()
+    endpoint.forget()
+    await ask(endpoint, 2, sound(2))
+    await answered(reports, 2, sound(2))
+    assert side.conversations == [[sound(1)], [sound(2)]]

@@ -104,7 +104,7 @@ BY_VOCABULARY = [
     (
         ("response.output_audio_transcript.delta", "response.audio_transcript.delta"),
         {"delta": "Hey", **IDS},
-        wire.ResponseProgress("resp_1", "item_2"),
+        wire.AnswerText("resp_1", "item_2", "Hey"),
     ),
     (
         ("response.output_audio_transcript.done", "response.audio_transcript.done"),
