@@ -48,6 +48,7 @@ async def _espeak(text: str, language: str) -> bytes:
     voice = VOICES.get(language, language)
     command = ["espeak-ng", "-v", voice, "-s", str(WORDS_PER_MINUTE), "-b", "1", "--stdin", "--stdout"]
     complaint = bytearray()
+    trouble = ""  # raised below: what is raised within except* comes out of Python 3.11.2 in a group
     try:
         with trio.fail_after(TIMEOUT_S):
             async with trio.open_nursery() as nursery:
@@ -58,12 +59,13 @@ async def _espeak(text: str, language: str) -> bytes:
                 wav = bytearray()
                 await _drain(process.stdout, wav, MAX_SPEECH_S * SAMPLE_RATE_HZ * SAMPLE_BYTES)
     except* FileNotFoundError:
-        raise SpeechError("espeak-ng is not installed; run `apt install espeak-ng`") from None
+        trouble = "espeak-ng is not installed; run `apt install espeak-ng`"
     except* OSError as errors:
-        reason = errors.exceptions[0]
-        raise SpeechError(f"espeak-ng can't be run: {reason}; try `espeak-ng --version`") from None
+        trouble = f"espeak-ng can't be run: {errors.exceptions[0]}; try `espeak-ng --version`"
     except* trio.TooSlowError:
-        raise SpeechError(f"espeak-ng gave no speech within {TIMEOUT_S} s; is the machine overloaded?") from None
+        trouble = f"espeak-ng gave no speech within {TIMEOUT_S} s; is the machine overloaded?"
+    if trouble:
+        raise SpeechError(trouble)
     if process.returncode != 0 or not wav:
         told = " ".join(complaint.decode(errors="replace").split()) or f"exit status {process.returncode}"
         raise SpeechError(f"espeak-ng can't speak `{language}`: {told}")

@@ -42,6 +42,7 @@ def ensure_pin_factory() -> bool:
         # gpiozero warns of every backend that it tries in vain; the reasons belong into the one line.
         with warnings.catch_warnings(record=True) as caught, _lgpio_folder():
             warnings.simplefilter("always")
+            warnings.simplefilter("ignore", DeprecationWarning)  # swig's, of lgpio's types, on Python 3.13
             try:
                 Device.ensure_pin_factory()
             finally:
