@@ -100,13 +100,18 @@ class Line:
             return Failure(Kind.KEY, str(error))
         except DialError as error:
             return error.failure
+        outcome: Failure | None = None
+        served = False
         try:
             async with self._dial(self._settings, self.door.headers, self.door.url) as socket:
                 self.opened_at = trio.current_time()
                 self.connection = self._connection_on(self, socket)
                 try:
-                    return await self.connection.run()
+                    outcome = await self.connection.run()
+                    served = True
                 finally:
                     self.connection = None
         except DialError as error:
-            return error.failure
+            if not served:  # else it is only the goodbye that went wrong
+                return error.failure
+        return outcome

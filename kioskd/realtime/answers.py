@@ -27,6 +27,7 @@ class Answers:
         self._ended_ids: deque[str] = deque(maxlen=ENDED_IDS_KEPT)
         self._foreign_ids: deque[str] = deque(maxlen=ENDED_IDS_KEPT)
         self._progress = 0
+        self._echoes = False  # our metadata comes back with a response
 
     @property
     def awaiting(self) -> tuple[Awaiting, int]:
@@ -69,7 +70,12 @@ class Answers:
     # What the server says
 
     def on_created(self, event: wire.ResponseCreated) -> None:
-        """A response has been named."""
+        """A response has been named. A server that has echoed a turn once echoes each: without one it is not ours."""
+        if event.turn is not None:
+            self._echoes = True
+        elif self._echoes and event.response_id is not None and not self._is_known(event.response_id):
+            self._reject(event.response_id)
+            return
         self._answer_of(event.response_id, event.turn)
 
     def on_progress(self, event: wire.ResponseProgress) -> None:
@@ -153,23 +159,27 @@ class Answers:
                 self._end(answer, Ending.FAILED, reason)
                 self.interrupt(turn, 0)
 
-    def create_refused(self, reason: str) -> None:
-        """A response that we know nothing of is active: stop it, and ask once more when it has ended."""
+    def create_refused(self, turn: int | None, reason: str) -> None:
+        """A response that isn't ours is active: stop it, and ask once more when it has ended.
+
+        `turn`: whose create it was, where the server tells. What has begun meanwhile was taken for ours wrongly.
+        """
         refused = self._active
-        if refused is None or refused.begun or refused.turn is None:
+        if refused is None or refused.turn is None or (refused.begun and turn != refused.turn):
             return
+        in_our_way = Answer(None, refused.response_id, begun=True)
         self._active = None
-        if refused.retried:
+        if refused.retried or refused.received:
             self._end(refused, Ending.FAILED, reason)
-            self._start_queued()
-            return
-        if self._queued is not None:
+        elif self._queued is not None:
             self._end(refused, Ending.FAILED, "another question took its place")
         elif refused.wanted:
-            refused.retried = True
-            self._queued = refused
-        self._active = Answer(turn=None, begun=True)
-        self._drop(self._active)
+            self._queued = Answer(refused.turn, retried=True)
+        if refused.retried and refused.response_id is None:
+            self._start_queued()  # nothing that could be waited for
+            return
+        self._active = in_our_way
+        self._drop(in_our_way)
 
     # The races
 
@@ -189,6 +199,10 @@ class Answers:
         if response_id is not None:
             self._reject(response_id)
         return None
+
+    def _is_known(self, response_id: str) -> bool:
+        active = self._active is not None and self._active.response_id == response_id
+        return active or response_id in self._ended_ids or response_id in self._foreign_ids
 
     def _reject(self, response_id: str) -> None:
         """A response that nobody asked for: the server takes turns by itself."""

@@ -88,6 +88,12 @@ def may_concern(error: ServerError, turn: int) -> bool:
     return error.event_id in (None, f"create-{turn}", f"commit-{turn}")
 
 
+def create_of(error: ServerError) -> int | None:
+    """The turn whose `response.create` an error is about, where the server says so."""
+    name, _, turn = (error.event_id or "").partition("-")
+    return int(turn) if name == "create" and turn.isdecimal() else None
+
+
 def ending_of(event: ResponseDone, *, sounded: bool) -> tuple[Ending, str]:
     """How a response ended for the one who hears it, and why."""
     if event.status == "failed" or event.error is not None:

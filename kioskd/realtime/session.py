@@ -12,7 +12,7 @@ from kioskd.config.schema import Conversation, Endpoint
 from kioskd.dialogue.events import AnswerEnded, Ending, Speaker, Transcript
 from kioskd.realtime import codec, dialects, replay, wire
 from kioskd.realtime.answers import Answers
-from kioskd.realtime.errors import Meaning, line_of, may_concern, meaning_of, name_of
+from kioskd.realtime.errors import Meaning, create_of, line_of, may_concern, meaning_of, name_of
 from kioskd.realtime.events import Awaiting, IllegalMove, Oddity, Phase, SessionError, SessionEvent, SessionReady
 from kioskd.realtime.questions import Questions
 from kioskd.realtime.repeats import Repeats
@@ -210,7 +210,7 @@ class Session:
             if turn is not None:
                 self._answers.fail(turn, line_of(error))
         elif meaning is Meaning.ALREADY_ACTIVE:
-            self._answers.create_refused(line_of(error))
+            self._answers.create_refused(create_of(error), line_of(error))
         elif unbegun is not None and may_concern(error, unbegun):
             self._answers.fail_unbegun(line_of(error))
         else:

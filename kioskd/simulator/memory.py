@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import trio
 from attrs import define
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
 
 from kioskd.simulator import door
 from kioskd.simulator.brain import Brain
@@ -88,6 +89,7 @@ async def serve_stream(
             trio.TooSlowError,
             trio.BrokenResourceError,
             trio.ClosedResourceError,
+            LocalProtocolError,  # trio-websocket 0.12: a ping that comes while it says goodbye
         ):
             return  # the client has gone
         finally:

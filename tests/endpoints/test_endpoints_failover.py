@@ -354,6 +354,7 @@ async def test_at_home_it_knows_what_was_said_elsewhere_while_it_got_ready(autoj
     assert [said for role, said in talk.replayed if role == "user"] == [house.peers[0].transcript(sound(1))]
 
 
+@pytest.mark.long
 async def test_a_broken_one_is_tried_once_in_each_rest(autojump_clock, open_house):
     house = open_house()
     house.peers[0].up, house.peers[0].refusal = False, BROKEN
@@ -364,6 +365,7 @@ async def test_a_broken_one_is_tried_once_in_each_rest(autojump_clock, open_hous
     assert len(house.peers[1].dials) == 1 + 4 * HOUR_S // 3300, "its renewals, and nothing else"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("holds_s", [0.0, 0.5, 5.0, 40.0])
 async def test_a_flapping_one_does_not_flap_the_kiosk(autojump_clock, open_house, caplog, holds_s):
     caplog.set_level(logging.INFO, "kioskd")

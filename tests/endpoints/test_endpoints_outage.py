@@ -71,6 +71,7 @@ def told_to_the_owner(caplog):
 # The network
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noticed", [True, False])
 async def test_a_long_outage_costs_nothing(autojump_clock, start, caplog, noticed):
     caplog.set_level(logging.INFO, "kioskd")

@@ -381,6 +381,7 @@ async def test_nothing_of_a_visitor_outlives_him_whenever_the_renewal_is(autojum
 # A day
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("single", [False, True])
 async def test_a_day_of_renewals_is_noticed_by_nobody(autojump_clock, start, caplog, single):
     caplog.set_level(logging.INFO, "kioskd")

@@ -424,6 +424,52 @@ def test_an_answer_that_nobody_asked_is_cancelled_and_dropped():
     assert wire.sent() == ["conversation.item.delete", "response.create"]
 
 
+def test_an_answer_that_came_before_ours_was_refused_is_not_ours():
+    """It was taken for ours until the refusal: a gateway that ignores `turn_detection: null`."""
+    wire = Wire().asked(1)
+    wire.take()
+    wire.created("resp_x")
+    wire.error("conversation_already_has_active_response", event_id="create-1")
+    assert wire.take() == [{"type": "response.cancel", "response_id": "resp_x"}]
+    assert wire.sound(response_id="resp_x") == []
+    assert endings(wire.done("resp_x", "cancelled")) == []
+    (deletion, create) = wire.take()
+    assert deletion["type"] == "conversation.item.delete"
+    assert create["response"]["metadata"] == {"turn": "1"}
+    wire.created("resp_1")
+    assert {event.turn for event in wire.sound(response_id="resp_1")} == {1}
+
+
+def test_a_refusal_of_another_turns_create_does_not_concern_an_answer_that_has_begun():
+    wire = Wire().asked(2)
+    wire.take()
+    wire.created("resp_2", turn=2)
+    wire.error("conversation_already_has_active_response", event_id="create-1")
+    assert wire.take() == []
+    assert {event.turn for event in wire.sound(response_id="resp_2")} == {2}
+
+
+def test_a_foreign_answer_that_was_heard_ends_with_its_refusal():
+    wire = Wire().asked(1)
+    wire.created("resp_x")
+    assert audio(wire.sound(response_id="resp_x"))
+    refusal = wire.error("conversation_already_has_active_response", event_id="create-1")
+    assert endings(refusal) == [(1, Ending.FAILED)]
+
+
+def test_a_server_that_echoes_turns_answers_by_itself_without_one():
+    wire = Wire().asked(1)
+    wire.created("resp_1", turn=1)
+    wire.sound()
+    wire.done()
+    wire.asked(2)
+    wire.take()
+    wire.created("resp_x")
+    assert wire.take() == [{"type": "response.cancel", "response_id": "resp_x"}]
+    wire.created("resp_2", turn=2)
+    assert {event.turn for event in wire.sound(response_id="resp_2")} == {2}
+
+
 def test_an_answer_to_another_turn_is_not_ours():
     wire = Wire().asked(2)
     wire.take()
