@@ -1,0 +1,54 @@
+"""`scripts/chaos`, after everything is installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kioskd.chaos import real, report, virtual
+from kioskd.chaos.sabotage import SABOTAGES, NoSuchSafeguardError, sabotaged
+
+REAL_TURNS = 40  # of the second stage, which takes real time: most of a minute
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of scripts/chaos."""
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description="Whole turns under random faults.")
+    parser.add_argument("--turns", type=int, default=500, metavar="N", help="presses of the first stage (500)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="what everything is drawn from (1)")
+    parser.add_argument("--json", action="store_true", help="the result as JSON")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write the first stage's course of things")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="switch a safeguard off: the run must find out")
+    parser.add_argument("--no-faults", action="store_true", help="visitors alone, without any fault")
+    parser.add_argument("--real-turns", type=int, metavar="N", help="presses of the second stage, over TCP and TLS")
+    options = parser.parse_args(arguments)
+    if options.turns < 1:
+        parser.error("--turns: at least one")
+    if options.real_turns is None:  # a sabotage is for the first stage to find
+        options.real_turns = 0 if options.sabotage else REAL_TURNS
+    return options
+
+
+def main() -> int:
+    """0 if nobody was failed."""
+    options = parse()
+    try:
+        with sabotaged(options.sabotage):
+            stages = {"virtual time": virtual.run(options.turns, options.seed, faults=not options.no_faults)}
+            if options.real_turns:
+                stages["TCP and TLS"] = real.run(options.real_turns, options.seed, faults=not options.no_faults)
+    except (NoSuchSafeguardError, real.NoCertificatesError) as error:
+        print(f"scripts/chaos: {error}", file=sys.stderr)
+        return 2
+    if options.trace is not None:
+        options.trace.write_text("\n".join(stages["virtual time"].trace) + "\n")
+    if options.json:
+        print(report.as_json(stages))
+    else:
+        print("\n".join(report.as_text(name, result) for name, result in stages.items()))
+    return 0 if all(report.is_green(result) for result in stages.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
