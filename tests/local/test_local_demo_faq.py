@@ -44,6 +44,7 @@ async def recogniser(faq: Faq) -> AsyncIterator[Recogniser]:
         yield ears
 
 
+@pytest.mark.long
 async def test_the_faq_is_understood_and_strange_questions_are_not(faq: Faq, recogniser: Recogniser) -> None:
     questions = [question.text for question in questions_of(faq)]
     assert set(PROMISED) <= set(questions)
