@@ -10,7 +10,9 @@ from functools import partial
 import trio
 
 from kioskd import __version__
+from kioskd.audio.last_answer import LONGEST_MS
 from kioskd.audio.microphone import AlsaMicrophone
+from kioskd.audio.sign_sounds import SignSounds
 from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.config import schema
 from kioskd.config.secrets import endpoint_key, printable_url
@@ -23,6 +25,7 @@ from kioskd.endpoints.history import History
 from kioskd.endpoints.netlink import watch_network
 from kioskd.endpoints.realtime import RealtimeEndpoint
 from kioskd.health.turns import TurnReport, TurnWatch, log_turn
+from kioskd.owner import announcement
 from kioskd.panel.lamp import Light
 from kioskd.panel.panel import Panel
 
@@ -53,9 +56,12 @@ def build_daemon(settings: schema.Settings, on_light: Callable[[Light], None] | 
     daemon = Daemon(
         talk,
         AlsaMicrophone(settings.audio, talk.pre_roll_ms, int(talk.max_utterance_s * 1000)),
-        AlsaSpeaker(settings.audio),
+        AlsaSpeaker(settings.audio, sound_of=SignSounds(settings.audio.sounds, talk.language).of),
         panel,
         build_endpoint(settings.endpoints, talk),
+        audio=settings.audio,
+        answer_kept_ms=LONGEST_MS if settings.panel.button.double_press is schema.DoublePress.REPEAT else 0,
+        announce=lambda: announcement(daemon.view, daemon.link),
     )
     return daemon
 

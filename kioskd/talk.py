@@ -125,7 +125,9 @@ async def talk(settings: schema.Settings, endpoint: schema.Endpoint, question: b
     )
     microphone, speaker = WavMicrophone(question), WavSpeaker()
     panel = PressOnce(microphone, conversation.min_utterance_ms)
-    daemon = Daemon(conversation, microphone, speaker, panel, build_endpoint([endpoint], conversation))
+    # What the speaker played is the answer and nothing else: no sound says that the question was sent.
+    silent = schema.Audio(signs=False)
+    daemon = Daemon(conversation, microphone, speaker, panel, build_endpoint([endpoint], conversation), audio=silent)
     outcome = Outcome()
     daemon.observe(outcome)
     async with trio.open_nursery() as nursery:

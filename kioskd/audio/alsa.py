@@ -16,7 +16,17 @@ from typing import Any, ClassVar, TypeVar
 import alsaaudio
 from attrs import define, field
 
-from kioskd.audio.errors import DeviceError, DeviceLostError, Direction, WrongFormatError, error_of, text_of
+from kioskd.audio.auto import AUTO, NO_CARD, nothing_there, resolve
+from kioskd.audio.channels import channels_to_open, picked
+from kioskd.audio.errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceMissingError,
+    Direction,
+    WrongFormatError,
+    error_of,
+    text_of,
+)
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
 
 _XRUN = -errno.EPIPE  # pyalsaaudio returns it from read() and write() in place of a count of frames
@@ -86,8 +96,14 @@ class _Pcm:
             raise DeviceLostError(self.device, self._direction, f"was lost ({text_of(error)})") from error
 
 
+@define(eq=False)
 class CapturePcm(_Pcm):
     """A microphone, open and non-blocking. The first `read` starts it."""
+
+    channels: int = 1
+    """How many are open."""
+    channel: int = 0
+    """Which of them is read."""
 
     _direction = Direction.CAPTURE
 
@@ -101,13 +117,19 @@ class CapturePcm(_Pcm):
             return None
         if count < 0:
             raise DeviceLostError(self.device, self._direction, f"was lost ({os.strerror(-count)})")
-        return bytes(data[: count * FRAME_BYTES])
+        return picked(bytes(data[: count * FRAME_BYTES * self.channels]), self.channel, self.channels)
 
 
 class PlaybackPcm(_Pcm):
     """A speaker, open and non-blocking. The first `write` prepares it and, with enough sound, starts it."""
 
     _direction = Direction.PLAYBACK
+
+    @property
+    def card(self) -> int | None:
+        """The number of the sound card that plays; None for what isn't one, such as a sound server."""
+        number = int(self._told(self._pcm.info).get("card_no", -1))
+        return number if number >= 0 else None
 
     def write(self, data: bytes) -> int | None:
         """Write whole frames; the number of frames taken (0: no room now), None for an underrun.
@@ -128,20 +150,26 @@ class PlaybackPcm(_Pcm):
         self._told(self._pcm.drop)
 
 
-def open_capture(device: str, period_frames: int, buffer_frames: int) -> CapturePcm:
-    """Open a microphone (s16le mono 24 kHz, non-blocking). The buffer is rounded up to whole periods.
+def open_capture(device: str, period_frames: int, buffer_frames: int, channel: int | None = None) -> CapturePcm:
+    """Open a microphone (s16le mono 24 kHz, non-blocking): one of its channels, from 0, or (None) all of them mixed.
 
-    Raises DeviceMissingError, DeviceBusyError, DeviceForbiddenError, WrongFormatError, or else plain DeviceError.
+    `auto` is resolved here. The buffer is rounded up to whole periods. Raises DeviceMissingError, DeviceBusyError,
+    DeviceForbiddenError, WrongFormatError, or else plain DeviceError.
     """
-    return CapturePcm(device, *_opened(device, Direction.CAPTURE, period_frames, buffer_frames))
+    name = resolve(device, Direction.CAPTURE)
+    channels = channels_to_open(name, channel)
+    opened = _opened(device, name, Direction.CAPTURE, period_frames, buffer_frames, channels)
+    return CapturePcm(name, *opened, channels=channels, channel=channel or 0)
 
 
 def open_playback(device: str, period_frames: int, buffer_frames: int) -> PlaybackPcm:
-    """Open a speaker (s16le mono 24 kHz, non-blocking). The buffer is rounded up to whole periods.
+    """Open a speaker (s16le mono 24 kHz, non-blocking).
 
-    Raises DeviceMissingError, DeviceBusyError, DeviceForbiddenError, WrongFormatError, or else plain DeviceError.
+    `auto` is resolved here. The buffer is rounded up to whole periods. Raises DeviceMissingError, DeviceBusyError,
+    DeviceForbiddenError, WrongFormatError, or else plain DeviceError.
     """
-    return PlaybackPcm(device, *_opened(device, Direction.PLAYBACK, period_frames, buffer_frames))
+    name = resolve(device, Direction.PLAYBACK)
+    return PlaybackPcm(name, *_opened(device, name, Direction.PLAYBACK, period_frames, buffer_frames))
 
 
 def through_plug(device: str) -> str:
@@ -149,8 +177,10 @@ def through_plug(device: str) -> str:
     return f"plug{device}" if device.startswith("hw:") else device
 
 
-def _opened(device: str, direction: Direction, period_frames: int, buffer_frames: int) -> tuple[int, int, Any]:
-    """(granted period, granted buffer, alsaaudio.PCM), both in frames."""
+def _opened(
+    asked: str, device: str, direction: Direction, period_frames: int, buffer_frames: int, channels: int = 1
+) -> tuple[int, int, Any]:
+    """(granted period, granted buffer, alsaaudio.PCM), both in frames. `asked` is what the settings call it."""
     silence_alsa_lib()
     kind = alsaaudio.PCM_CAPTURE if direction is Direction.CAPTURE else alsaaudio.PCM_PLAYBACK
     try:
@@ -158,17 +188,20 @@ def _opened(device: str, direction: Direction, period_frames: int, buffer_frames
             type=kind,
             mode=alsaaudio.PCM_NONBLOCK,
             rate=RATE_HZ,
-            channels=1,
+            channels=channels,
             format=alsaaudio.PCM_FORMAT_S16_LE,
             periodsize=period_frames,
             periods=max(2, -(-buffer_frames // period_frames)),
             device=through_plug(device),
         )
     except alsaaudio.ALSAAudioError as error:
-        raise error_of(error, device, direction) from error
+        told = error_of(error, device, direction)
+        if (asked, device) == (AUTO, NO_CARD) and isinstance(told, DeviceMissingError):
+            told = nothing_there(direction)
+        raise told from error
     try:
         granted = pcm.info()
-        _check_format(granted, device, direction)
+        _check_format(granted, device, direction, channels)
     except alsaaudio.ALSAAudioError as error:
         pcm.close()
         raise error_of(error, device, direction) from error
@@ -178,13 +211,15 @@ def _opened(device: str, direction: Direction, period_frames: int, buffer_frames
     return int(granted["period_size"]), int(granted["buffer_size"]), pcm
 
 
-def _check_format(granted: dict[str, Any], device: str, direction: Direction) -> None:
+def _check_format(granted: dict[str, Any], device: str, direction: Direction, channels: int) -> None:
     """Raise WrongFormatError unless the device does what was asked: ALSA grants the nearest it has, without a word."""
     has = (granted["format_name"], granted["channels"], granted["rate"])
-    if has != ("S16_LE", 1, RATE_HZ):
-        name, channels, rate = has
+    if has != ("S16_LE", channels, RATE_HZ):
+        name, there, rate = has
         raise WrongFormatError(
-            device, direction, f"offers {name}, {channels} channels, {rate} Hz where S16_LE, 1, {RATE_HZ} is needed"
+            device,
+            direction,
+            f"offers {name}, {there} channels, {rate} Hz where S16_LE, {channels}, {RATE_HZ} is needed",
         )
 
 

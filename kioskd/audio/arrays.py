@@ -9,9 +9,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when numpy is f
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "np", "pcm_of", "samples_of"]
+__all__ = ["Floats", "Singles", "np", "pcm_of", "samples_of"]
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 _FULL_SCALE = 32767.0
 

@@ -1,7 +1,8 @@
 """The capture thread: it alone opens, reads and closes the microphone, and never waits without a timeout.
 
-Idle it wakes about ten times a second and drains the device into the pre-roll ring; only while an utterance is
-recorded does it wake every period. Commands come in through a deque and an eventfd, so that a press acts at once.
+Idle it wakes about ten times a second and drains the device into the pre-roll ring; while an utterance is recorded,
+twenty times; at its beginning and end, every period. Commands come in through a deque and an eventfd, so that a press
+acts at once. Sound is examined and cleaned a network chunk at a time: numpy costs by the call.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from collections.abc import Callable
 from attrs import define, field
 
 from kioskd.audio.capture_port import Begin, CaptureDevice, Command, Discard, End, Listener, OpenDevice, Vitals
+from kioskd.audio.conditioning import Conditioner
 from kioskd.audio.errors import DeviceError, DeviceLostError, Direction
+from kioskd.audio.hearing import Hearing
 from kioskd.audio.outage import Outage
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
 from kioskd.audio.ring import PreRollRing
 from kioskd.audio.utterance import Utterance
 from kioskd.audio.wakeup import Wakeup
-from kioskd.dialogue.events import Fault
 
 log = logging.getLogger(__name__)
 
 BUFFER_PERIODS = 8
 SHORTEST_BUFFER_MS = 200  # an idle thread sleeps for half of it, and gaps of 85 ms more were seen under load
+LISTENING_SLEEP_S = 0.05  # the lamp follows the voice 20 times a second; each wake-up costs more than its work
 LONGEST_SLEEP_S = 0.1  # ten wake-ups a second cost next to nothing, and the heartbeat shows them
 FIRST_CHUNK_BYTES = bytes_of(20)  # soon on the wire
 CHUNK_BYTES = bytes_of(100)  # then few messages: each costs the event loop three passes
+EXAMINED_EVERY_S = 0.5  # while nothing is recorded
 STALLED_AFTER_S = 3.0  # a healthy device gives its first sound within a second, even over Bluetooth
 POST_ROLL_GRACE_S = 0.5  # beyond it the visitor's answer matters more than the last word's end
 HEAD_START_S = 2.0  # a sound server may hold back this much before the first read
@@ -46,6 +50,13 @@ class _Recording:
     post_roll_bytes: int | None = None
     """Bytes to record yet; None while the button is down."""
     give_up_at: float = 0.0
+    skip_bytes: int = 0
+    """Of the kiosk's own sound, dying away, which belongs to no utterance."""
+
+    @property
+    def urgent(self) -> bool:
+        """Each period counts: for the first chunk, and for the end."""
+        return self.chunk_bytes == FIRST_CHUNK_BYTES or self.post_roll_bytes is not None
 
 
 @define(eq=False)
@@ -57,16 +68,21 @@ class Capture:
     ring: PreRollRing
     listener: Listener
     vitals: Vitals
+    outage: Outage
+    """Of the microphone, not of this thread: a fault outlives it."""
+    hearing: Hearing
+    """As above."""
     commands: deque[Command]
     wakeup: Wakeup
     clock: Callable[[], float]
     open_device: OpenDevice
     _pcm: CaptureDevice | None = field(default=None, init=False)
-    _outage: Outage = field(factory=lambda: Outage(Fault.MICROPHONE), init=False)
+    _conditioner: Conditioner = field(factory=Conditioner, init=False)
     _recording: _Recording | None = field(default=None, init=False)
     _stopping: bool = field(default=False, init=False)
     _opened_at: float = field(default=0.0, init=False)
     _sound_at: float = field(default=0.0, init=False)
+    _examined_at: float = field(default=0.0, init=False)
     _frames_since_open: int = field(default=0, init=False)
     _overruns: int = field(default=0, init=False)
     _overrun_at: float = field(default=0.0, init=False)
@@ -90,7 +106,7 @@ class Capture:
 
     def _turn(self) -> None:
         """Wait, read what there is, do what was asked: in this order, so that `Begin` and `End` fall on a sample."""
-        if self._pcm is None and self.clock() >= self._outage.retry_at:
+        if self._pcm is None and self.clock() >= self.outage.retry_at:
             self._open()
         self._wait()
         self.wakeup.clear()
@@ -108,17 +124,19 @@ class Capture:
         self._pcm = pcm
         self._opened_at = self._sound_at = self.clock()
         self._frames_since_open = 0
+        self._conditioner.reset()
         pcm.read()  # starts it
 
     def _wait(self) -> None:
         if self.commands:
             return
         if self._pcm is None:
-            self.wakeup.wait(min(LONGEST_SLEEP_S, self._outage.retry_at - self.clock()))
-        elif self._recording is not None:
+            self.wakeup.wait(min(LONGEST_SLEEP_S, self.outage.retry_at - self.clock()))
+        elif self._recording is not None and self._recording.urgent:
             self._pcm.wait(LONGEST_SLEEP_S * 1000)
         else:
-            self.wakeup.wait(min(LONGEST_SLEEP_S, self._pcm.buffer_frames / RATE_HZ / 2))
+            longest_s = LONGEST_SLEEP_S if self._recording is None else LISTENING_SLEEP_S
+            self.wakeup.wait(min(longest_s, self._pcm.buffer_frames / RATE_HZ / 2))
 
     def _drain(self, pcm: CaptureDevice) -> None:
         """Take all that was captured. Raises DeviceError for a device that is lost, stalled or no microphone."""
@@ -147,11 +165,25 @@ class Capture:
         self.vitals.newest = blocks[-1]
         if not self.vitals.present:
             self.vitals.present = True
-            if mended := self._outage.mended():
+            if mended := self.outage.mended():
                 self.listener.fault(mended)
         sound = b"".join(blocks)
         self.vitals.frames += len(sound) // FRAME_BYTES
+        if self._recording is None and self._to_be_examined(now):
+            self._examine(sound)
         self._keep(sound)
+
+    def _to_be_examined(self, now: float) -> bool:
+        """Between utterances: what there is to learn of the microphone needs a look now and then."""
+        return self.hearing.doubtful or not self._conditioner.settled or now - self._examined_at >= EXAMINED_EVERY_S
+
+    def _examine(self, sound: bytes) -> bytes:
+        """Learn from a piece of sound; the same without its constant part."""
+        self._examined_at = self.clock()
+        block = self._conditioner.process(sound)
+        if cleared := self.hearing.heard(block):
+            self.listener.fault(cleared)
+        return block.pcm
 
     def _hear_nothing(self, pcm: CaptureDevice, now: float) -> None:
         if now - self._sound_at > STALLED_AFTER_S:
@@ -172,6 +204,9 @@ class Capture:
         if recording is None:
             self.ring.push(block)
             return
+        skipped = min(recording.skip_bytes, len(block))
+        recording.skip_bytes -= skipped
+        block = block[skipped:]
         if recording.post_roll_bytes is not None:
             block = block[: recording.post_roll_bytes]
             recording.post_roll_bytes -= len(block)
@@ -184,8 +219,9 @@ class Capture:
     def _obey(self, command: Command) -> None:
         match command:
             case Begin(utterance, pre_roll_bytes):
-                self._recording = _Recording(utterance)
-                self._recording.pending += self.ring.take(pre_roll_bytes)
+                self.hearing.begin()
+                self._recording = _Recording(utterance, skip_bytes=max(0, -pre_roll_bytes))
+                self._recording.pending += self.ring.take(max(0, pre_roll_bytes))
                 self._hand_over(self._recording)
             case End(turn, post_roll_bytes):
                 self._end(turn, post_roll_bytes)
@@ -214,17 +250,20 @@ class Capture:
         self._hand_over(recording)
         self._recording = None
         self.listener.finished(recording.utterance.turn)
+        if raised := self.hearing.end():
+            self.listener.fault(raised)
 
     def _hand_over(self, recording: _Recording) -> None:
         if recording.pending:
-            self.listener.captured(recording.utterance, bytes(recording.pending))
+            self.listener.captured(recording.utterance, self._examine(bytes(recording.pending)))
             recording.pending.clear()
             recording.chunk_bytes = CHUNK_BYTES
 
     def _lose(self, error: DeviceError) -> None:
         if self._pcm is not None:  # else an utterance may have begun without a device: it may yet hear something
             self._close()
-        if raised := self._outage.failed(error, self.clock()):
+        self.hearing.forget()
+        if raised := self.outage.failed(error, self.clock()):
             self.listener.fault(raised)
 
     def _close(self) -> None:

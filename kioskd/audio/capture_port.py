@@ -41,7 +41,7 @@ OpenDevice = Callable[[str, int, int], CaptureDevice]
 
 @frozen
 class Begin:
-    """Record into this utterance, from `pre_roll_bytes` before now."""
+    """Record into this utterance, from `pre_roll_bytes` before now; negative: only from so many bytes on."""
 
     utterance: Utterance
     pre_roll_bytes: int

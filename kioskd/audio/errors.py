@@ -116,6 +116,27 @@ def holder_of(device: str, direction: Direction, proc: Path = Path("/proc")) -> 
     A device without a card in its name (`default`) is looked for on all cards.
     """
     card = card_index(device, proc)
+    return _holder_by_status(card, direction, proc) or _holder_by_descriptor(card, direction, proc)
+
+
+def _holder_by_status(card: int | None, direction: Direction, proc: Path) -> str | None:
+    """The kernel names the owner of each open stream, to everybody. The owner is a thread; its process is meant."""
+    pattern = f"asound/card{'[0-9]*' if card is None else card}/pcm*{direction.value}/sub*/status"
+    for status in sorted(proc.glob(pattern)):
+        try:
+            owner = re.search(r"^owner_pid\s*:\s*([0-9]+)", status.read_text(), re.MULTILINE)
+            if owner is None:
+                continue  # "closed"
+            tgid = re.search(r"^Tgid:\s*([0-9]+)", (proc / owner[1] / "status").read_text(), re.MULTILINE)
+            pid = tgid[1] if tgid else owner[1]
+            return f"{(proc / pid / 'comm').read_text().strip()} (pid {pid})"
+        except OSError:
+            continue  # it ended meanwhile, or lives in another container
+    return None
+
+
+def _holder_by_descriptor(card: int | None, direction: Direction, proc: Path) -> str | None:
+    """Who has the device's node open, as far as this user may see."""
     node = re.compile(rf"/dev/snd/pcmC{'[0-9]+' if card is None else card}D[0-9]+{direction.value}$")
     for process in sorted(proc.glob("[0-9]*"), key=lambda path: path.name):
         try:

@@ -14,7 +14,7 @@ from kioskd.audio.ledger import Ledger
 from kioskd.audio.level import rms_level
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of, ms_of
 from kioskd.audio.ports import MicrophoneEvent, SpeakerEvent
-from kioskd.audio.queue import PlaybackQueue, PreBuffer, Sound, size_of, sounds_of
+from kioskd.audio.queue import PlaybackQueue, Sound, size_of, sounds_of
 from kioskd.audio.utterance import Utterance
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import UtteranceEnded
@@ -137,7 +137,7 @@ class WavSpeaker:
     def __init__(self) -> None:
         self.pcm = bytearray()
         """What was played so far, to the frame; pauses between sounds are left out."""
-        self._queue = PlaybackQueue(PreBuffer(0))
+        self._queue = PlaybackQueue()
         self._playout = Playout(_BLOCK_BYTES // FRAME_BYTES)
         self._untold: deque[SpeakerEvent] = deque(maxlen=_MAX_UNTOLD)
         self._ledger = Ledger("file", self._untold.append)

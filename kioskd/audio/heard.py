@@ -49,8 +49,9 @@ class Playout:
 
     @property
     def ends_abruptly(self) -> bool:
-        """A sound's last frame is also the buffer's: a card may repeat stale sound before it notices."""
-        return self._newest is not None and self._newest.last
+        """A sound stops with the buffer's last frame: a card may repeat stale sound before it notices."""
+        newest = self._newest
+        return newest is not None and (newest.last or (newest.sound is not None and newest.sound.starved))
 
     @property
     def holds_sign(self) -> bool:

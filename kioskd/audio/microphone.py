@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import trio
 from attrs import define, field
@@ -14,14 +15,16 @@ from attrs import define, field
 from kioskd.audio.alsa import open_capture
 from kioskd.audio.capture import MAX_COMMANDS, Capture
 from kioskd.audio.capture_port import Begin, Command, Discard, End, OpenDevice, Vitals
-from kioskd.audio.level import rms_level
+from kioskd.audio.hearing import Hearing
+from kioskd.audio.level import sound_level
+from kioskd.audio.outage import Outage
 from kioskd.audio.pcm import bytes_of
 from kioskd.audio.ports import MicrophoneEvent
 from kioskd.audio.ring import PreRollRing
 from kioskd.audio.utterance import Utterance
 from kioskd.audio.wakeup import Wakeup
 from kioskd.config.schema import Audio
-from kioskd.dialogue.events import FaultCleared, FaultRaised, UtteranceEnded
+from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, UtteranceEnded
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +44,16 @@ class AlsaMicrophone:
         pre_roll_max_ms: int,
         max_utterance_ms: int,
         clock: Callable[[], float] = time.monotonic,
-        open_device: OpenDevice = open_capture,
+        open_device: OpenDevice | None = None,
     ) -> None:
         """Keep up to `pre_roll_max_ms` from before a press; utterances of `max_utterance_ms` of speech at most."""
         self._settings = settings
         self._pre_roll_max_bytes = bytes_of(pre_roll_max_ms)
         self._limit_bytes = bytes_of(pre_roll_max_ms + max_utterance_ms + LONGEST_POST_ROLL_MS)
         self._clock = clock
-        self._open_device = open_device
+        self._open_device = open_device or partial(open_capture, channel=settings.microphone_channel)
+        self._outage = Outage(Fault.MICROPHONE)
+        self._hearing = Hearing(settings.microphone)
         self._commands: deque[Command] = deque(maxlen=MAX_COMMANDS)
         self._vitals = Vitals()
         self._capture: Capture | None = None
@@ -58,7 +63,7 @@ class AlsaMicrophone:
     @property
     def level(self) -> float:
         """The RMS of the newest block, 0.0 to 1.0; 0.0 while the device is lost."""
-        return rms_level(self._vitals.newest)
+        return sound_level(self._vitals.newest)
 
     @property
     def heartbeat(self) -> float:
@@ -91,6 +96,8 @@ class AlsaMicrophone:
             ring=PreRollRing(self._pre_roll_max_bytes),
             listener=gateway,
             vitals=self._vitals,
+            outage=self._outage,
+            hearing=self._hearing,
             commands=self._commands,
             wakeup=wakeup,
             clock=self._clock,
@@ -112,10 +119,14 @@ class AlsaMicrophone:
             else:
                 log.error("microphone %r: its thread hangs in the sound driver", self._settings.microphone)
         if gateway.error is not None:
+            self._outage.crashed()
             raise gateway.error
 
     def begin(self, turn: int, pre_roll_ms: int) -> Utterance:
-        """Record a new utterance that begins `pre_roll_ms` in the past, as far as the ring goes back."""
+        """Record a new utterance that begins `pre_roll_ms` in the past, as far as the ring goes back.
+
+        Negative: it begins so long from now, when the kiosk's own sound has died away.
+        """
         self._drop()
         self._utterance = utterance = Utterance(turn, self._limit_bytes)
         self._command(Begin(utterance, bytes_of(pre_roll_ms)))

@@ -11,7 +11,7 @@ from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.25
-LONGEST_RETRY_S = 2.0  # a plugged-in device is back before its owner wonders
+LONGEST_RETRY_S = 1.5  # a plugged-in device is back within 2 s: opening it and its first sound take time too
 
 
 @define
@@ -37,6 +37,10 @@ class Outage:
             return None
         log.warning("%s", error)
         return FaultRaised(self.fault, str(error))
+
+    def crashed(self) -> None:
+        """The part itself crashed, and its supervisor raised the fault: the next sound ends that one too."""
+        self._failures = max(1, self._failures)
 
     def mended(self) -> FaultCleared | None:
         """The device moves sound again; the event to report if it had been lost."""

@@ -17,6 +17,10 @@ class PlaybackDevice(Protocol):
     def period_frames(self) -> int:
         """Frames in a period."""
 
+    @property
+    def card(self) -> int | None:
+        """The number of the sound card; None for what isn't one, such as a sound server."""
+
     def avail(self) -> int:
         """Room in frames, or a negative errno."""
 

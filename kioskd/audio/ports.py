@@ -36,7 +36,7 @@ class Microphone(Protocol):
         """Hold the device open, reopen it whenever it is lost, until cancelled."""
 
     def begin(self, turn: int, pre_roll_ms: int) -> Utterance:
-        """Record a new utterance that begins `pre_roll_ms` in the past."""
+        """Record a new utterance that begins `pre_roll_ms` in the past; negative: only so long from now."""
 
     def end(self, turn: int, post_roll_ms: int) -> None:
         """Record `post_roll_ms` more, then end it -> `UtteranceEnded` (at once where the device is lost)."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from attrs import define, field, frozen
 
-from kioskd.audio.pcm import FRAME_BYTES, bytes_of
+from kioskd.audio.fade import FADE_BYTES
+from kioskd.audio.jitter import Filling, JitterBuffer, Lateness
+from kioskd.audio.pcm import BYTES_PER_MS, FRAME_BYTES
 
 
 @define(eq=False)
@@ -30,6 +32,10 @@ class Sound:
     gaps: int = 0
     given_bytes: int = 0
     heard_bytes: int = 0
+    filling: Filling = field(factory=Filling)
+    """What came since it began, or ran dry."""
+    lateness: Lateness | None = None
+    """How late its pieces came; None for an earcon."""
 
 
 @frozen(eq=False)
@@ -41,55 +47,50 @@ class Piece:
     last: bool = False
 
 
-@frozen
-class PreBuffer:
-    """How much of an answer has to be there before it begins, or goes on after it ran dry.
-
-    The network delivers in bursts: without it the first word stutters.
-    """
-
-    target_ms: int = 80
-
-    def is_full(self, waiting_bytes: int) -> bool:
-        """True when so much of an unfinished answer is enough to begin with."""
-        return waiting_bytes >= bytes_of(self.target_ms)
-
-
 @define
 class PlaybackQueue:
     """A first-in first-out of pieces, by reference. Its bound is kept by who fills it (`speaker.MAX_ANSWER_MS`)."""
 
-    _pre_buffer: PreBuffer = field(factory=PreBuffer)
+    _jitter: JitterBuffer | None = None
+    """None: every sound begins at once, and is taken to its last frame."""
     _pieces: deque[Piece] = field(factory=deque, init=False)
 
     def __len__(self) -> int:
         """Bytes that wait."""
         return size_of(self._pieces)
 
-    def add(self, sound: Sound, pcm: bytes) -> None:
-        """More of a sound that is not complete yet."""
+    def add(self, sound: Sound, pcm: bytes, now: float = 0.0) -> None:
+        """More of a sound that is not complete yet; `now` is when it came."""
         sound.given_bytes += len(pcm)
         self._pieces.append(Piece(sound, pcm))
+        ms = len(pcm) / BYTES_PER_MS
+        if not sound.flowing:
+            sound.filling.came(ms, now)
+        if self._jitter is not None and sound.turn is not None:
+            sound.lateness = sound.lateness or self._jitter.measure()
+            sound.lateness.came(ms, now)
 
     def close(self, sound: Sound) -> None:
         """A sound is complete. Half a frame at its end is made whole, or else all that follows would be noise."""
         rest = bytes(-sound.given_bytes % FRAME_BYTES)
         sound.complete = True
         self._pieces.append(Piece(sound, rest, last=True))
+        self._learn(sound)
 
-    def take(self, size: int) -> list[Piece]:
+    def take(self, size: int, now: float = 0.0) -> list[Piece]:
         """The next `size` bytes; fewer only where a sound ends, or the next has to fill its pre-buffer; else nothing.
 
-        An end may come as an empty piece.
+        Of a growing sound, enough to fade out on stays behind (`take_rest`). An end may come as an empty piece.
         """
         taken: list[Piece] = []
         room = size
-        while self._pieces and (room or not self._pieces[0].pcm):
+        kept = self._kept(size)
+        while self._pieces and (room > kept or not self._pieces[0].pcm):
             piece = self._pieces[0]
-            if not self._may_flow(piece):
+            if not self._may_flow(piece, now):
                 break
             self._pieces.popleft()
-            fitting, rest = split_at([piece], room)
+            fitting, rest = split_at([piece], room - kept)
             self._pieces.extendleft(rest)
             room -= size_of(fitting)
             taken += fitting
@@ -98,6 +99,34 @@ class PlaybackQueue:
             self.put_back(taken[end:])
             del taken[end:]
         return taken
+
+    def take_rest(self) -> list[Piece]:
+        """All whole frames of a growing sound that was flowing, and that nothing follows: less than `take` gives.
+
+        To be called when it is about to run dry.
+        """
+        if not self._pieces or len(sounds := sounds_of(self._pieces)) != 1 or not sounds[0].flowing:
+            return []
+        pieces = self.clear()
+        whole, half = split_at(pieces, size_of(pieces) // FRAME_BYTES * FRAME_BYTES)
+        self.put_back(half)
+        return whole if size_of(whole) else []
+
+    def starve(self, sound: Sound, now: float) -> None:
+        """It ran dry before its end: it goes on once there is enough again."""
+        sound.starved = True
+        sound.flowing = False
+        sound.filling = Filling()
+        waiting = size_of(piece for piece in self._pieces if piece.sound is sound)
+        if waiting >= FRAME_BYTES:
+            sound.filling.came(waiting / BYTES_PER_MS, now)
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until the first sound may begin, if no more of it comes; 0 if it may, infinity if none waits."""
+        sound = self._pieces[0].sound if self._pieces else None
+        if sound is None:
+            return float("inf")
+        return max(0.0, self._ready_at(sound) - now)
 
     def put_back(self, pieces: Iterable[Piece]) -> None:
         """Return pieces to the front, in their order (silence is not kept)."""
@@ -110,18 +139,54 @@ class PlaybackQueue:
         return sounds_of(signs)
 
     def clear(self) -> list[Piece]:
-        """Throw everything away; what was there."""
+        """Take everything out; what was there."""
         pieces = list(self._pieces)
         self._pieces.clear()
         return pieces
 
-    def _may_flow(self, piece: Piece) -> bool:
+    def forget(self) -> list[Sound]:
+        """Throw everything away; the sounds that were there. What came of them is learned from."""
+        sounds = sounds_of(self.clear())
+        for sound in sounds:
+            self._learn(sound)
+        return sounds
+
+    def _learn(self, sound: Sound) -> None:
+        if self._jitter is not None and sound.lateness is not None:
+            self._jitter.learn(sound.lateness)
+            sound.lateness = None
+
+    def _may_flow(self, piece: Piece, now: float) -> bool:
         sound = piece.sound
         if sound is None or sound.flowing:
             return True
-        waiting = size_of(other for other in self._pieces if other.sound is sound)
-        sound.flowing = sound.complete or self._pre_buffer.is_full(waiting)
+        sound.flowing = self._ready_at(sound) <= now
         return sound.flowing
+
+    def _ready_at(self, sound: Sound) -> float:
+        """When it may begin; an answer that ran dry waits for what it would have needed itself."""
+        if self._jitter is None or sound.complete:
+            return 0.0
+        if sound.starved and sound.lateness is not None:
+            return sound.filling.ready_at(self._jitter.target_again_ms(sound.lateness))
+        return sound.filling.ready_at(self._jitter.target_ms)
+
+    def _kept(self, size: int) -> int:
+        """How much of the next `size` bytes has to stay: the last thing that waits may be the last for a while."""
+        newest = self._pieces[-1].sound if self._pieces else None
+        if self._jitter is None or newest is None or newest.complete:
+            return 0
+        tail = 0
+        for piece in reversed(self._pieces):
+            if piece.sound is not newest or tail >= FADE_BYTES:
+                break
+            tail += len(piece.pcm)
+        room = size + min(tail, FADE_BYTES)
+        for piece in self._pieces:
+            room -= len(piece.pcm)
+            if room <= 0:
+                return 0
+        return min(size, room)
 
 
 def split_at(pieces: Iterable[Piece], size: int) -> tuple[list[Piece], list[Piece]]:

@@ -11,12 +11,16 @@ from collections.abc import Callable
 import trio
 
 from kioskd.audio.alsa import open_playback
+from kioskd.audio.earcons import earcon
+from kioskd.audio.fade import FADE_FRAMES
+from kioskd.audio.jitter import JitterBuffer
 from kioskd.audio.level import rms_level
+from kioskd.audio.loudness import Loudness
 from kioskd.audio.pcm import RATE_HZ, bytes_of
 from kioskd.audio.playback import Playback
 from kioskd.audio.playback_port import OpenDevice
 from kioskd.audio.ports import SpeakerEvent
-from kioskd.audio.queue import PlaybackQueue, PreBuffer
+from kioskd.audio.queue import PlaybackQueue
 from kioskd.config.schema import Audio
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import SignFinished
@@ -39,7 +43,8 @@ class AlsaSpeaker:
         settings: Audio,
         clock: Callable[[], float] = time.monotonic,
         open_device: OpenDevice = open_playback,
-        pre_buffer: PreBuffer | None = None,
+        loudness: Loudness | None = None,
+        sound_of: Callable[[Sign], bytes] = earcon,
     ) -> None:
         """Nothing is opened before `run`; what is given until then is played first."""
         self._settings = settings
@@ -48,14 +53,17 @@ class AlsaSpeaker:
         self._untold: deque[SpeakerEvent] = deque(maxlen=MAX_UNTOLD)
         self._report: Callable[[SpeakerEvent], None] | None = None
         self._token: trio.lowlevel.TrioToken | None = None
+        self._jitter = JitterBuffer(_margin_ms(settings.period_frames))
         self._playback = Playback(
             name=settings.speaker,
             period_frames=settings.period_frames,
             buffer_frames=settings.buffer_ms * RATE_HZ // 1000,
-            queue=PlaybackQueue(pre_buffer or PreBuffer()),
+            queue=PlaybackQueue(self._jitter),
             emit=self._emit,
             clock=clock,
             open_device=open_device,
+            loudness=loudness or Loudness(settings),
+            sound_of=sound_of,
         )
 
     @property
@@ -72,6 +80,11 @@ class AlsaSpeaker:
     def xruns(self) -> int:
         """Gaps heard in answers, because their sound came too late."""
         return self._playback.gaps
+
+    @property
+    def pre_buffer_ms(self) -> float:
+        """How much of an answer, or of its age, has to be there before it begins."""
+        return self._jitter.target_ms
 
     @property
     def present(self) -> bool:
@@ -99,6 +112,7 @@ class AlsaSpeaker:
             else:
                 log.error("speaker %r: its thread hangs in the sound driver", self._settings.speaker)
         if errors:
+            self._playback.crashed()
             raise errors[0]
 
     def play(self, turn: int, pcm: bytes) -> None:
@@ -149,6 +163,12 @@ class AlsaSpeaker:
     def _tell(self) -> None:
         while self._untold and self._report is not None:
             self._report(self._untold.popleft())
+
+
+def _margin_ms(period_frames: int) -> float:
+    """What must still wait or play when more of an answer comes: the flow's guard, what it keeps back, and a moment."""
+    period_ms = period_frames * 1000 / RATE_HZ
+    return (period_ms + 10) + (period_ms + FADE_FRAMES * 1000 / RATE_HZ) + 5
 
 
 def _soon(token: trio.lowlevel.TrioToken, call: Callable[[], object]) -> None:

@@ -12,6 +12,8 @@ from kioskd.chaos import record as r
 
 EDGE_MS = 2  # a millisecond may be cut at either end of what was played
 
+PASSING = ("sent", "limit-reached", "connection-lost", "fault")  # signs that no turn ends by
+
 
 class Fate(Enum):
     """How a press ended."""
@@ -152,7 +154,7 @@ def follow(log: Sequence[r.Entry], limits: Limits) -> list[Case]:
                 case.cut_innocent = case.cut_innocent or blame.innocent
             case r.Recorded(_, turn, ms) if turn in by_turn:
                 by_turn[turn].recorded_ms = ms
-            case r.Signed(at, sign) if case is not None and sign != "limit-reached" and not case.sign:
+            case r.Signed(at, sign) if case is not None and sign not in PASSING and not case.sign:
                 case.sign, case.signed_at = sign, at
                 case.innocent = blame.innocent
             case r.Spoken(_, turn) if turn in by_turn:

@@ -17,12 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0 if kioskd would take the file."""
+    from kioskd.audio.sign_sounds import problems
     from kioskd.config.load import SettingsError, load
 
     try:
-        load(options.file)
+        settings = load(options.file)
     except SettingsError as error:
         print(error)
+        return exits.BAD_SETTINGS
+    if unplayable := problems(settings.audio.sounds):
+        print("\n".join(f"{options.file}: {problem}" for problem in unplayable))
         return exits.BAD_SETTINGS
     print(f"{options.file}: valid")
     return exits.OK

@@ -23,6 +23,7 @@ _PINS_OF_LAMP = {LampKind.NONE: 0, LampKind.LED: 1, LampKind.PWM: 1, LampKind.RG
 _ENDPOINT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_TIME_OF_DAY = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Finding = tuple[str, str]  # the key below the section, the message
@@ -72,6 +73,12 @@ def _audio(audio: Audio) -> Iterator[Finding]:
                 f"{least} ms or more, not {audio.buffer_ms}"
             ),
         )
+    if audio.night is not None:
+        for key, text in (("begin", audio.night.begin), ("end", audio.night.end)):
+            if not _TIME_OF_DAY.fullmatch(text):
+                yield f"night.{key}", 'must be a time of day with four digits, "00:00" to "23:59"'
+        if audio.night.begin == audio.night.end:
+            yield "night.end", "must not be the same as night.begin; for one volume all day set audio.volume alone"
 
 
 def _panel(panel: Panel) -> Iterator[Finding]:
@@ -80,7 +87,9 @@ def _panel(panel: Panel) -> Iterator[Finding]:
         needed = {0: "no pins: []", 1: "one pin", 3: "three pins: red, green, blue"}[_PINS_OF_LAMP[kind]]
         yield "lamp.pins", f"a lamp of the kind {kind.value} has {needed}; {len(pins)} are given"
     used: dict[int, str] = {}
-    for key, pin in [("button.pin", panel.button.pin), *((f"lamp.pins[{n}]", pin) for n, pin in enumerate(pins))]:
+    owner = [("owner_button.pin", panel.owner_button.pin)] if panel.owner_button else []
+    lamp = [(f"lamp.pins[{n}]", pin) for n, pin in enumerate(pins)]
+    for key, pin in [("button.pin", panel.button.pin), *owner, *lamp]:
         number = bcm_number(pin)
         if number is None:
             yield key, f"{pin} is no GPIO pin of the header; allowed: {ALLOWED_PINS}"

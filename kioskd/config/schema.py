@@ -70,6 +70,30 @@ class CutAnswer(Enum):
     APOLOGISE = "apologise"
 
 
+class Gestures(Enum):
+    """How the push-to-talk button is used."""
+
+    HOLD = "hold"
+    TAP = "tap"
+    BOTH = "both"
+
+
+class DoublePress(Enum):
+    """What follows when the push-to-talk button is pressed twice in quick succession."""
+
+    NONE = "none"
+    REPEAT = "repeat"
+
+
+class Echo(Enum):
+    """What keeps the kiosk from hearing itself."""
+
+    GATE = "gate"  # nothing is recorded while it speaks, nor until the room is quiet again
+    HARDWARE = "hardware"  # the microphone's own canceller
+    SERVER = "server"  # the endpoint's noise reduction
+    SOFTWARE = "software"  # the canceller of the system's sound server
+
+
 def within(low: float, high: float, default: Any) -> Any:
     """A number with inclusive bounds."""
     return field(default=default, metadata={"within": (low, high)})
@@ -85,6 +109,8 @@ class Conversation:
     post_roll_ms: int = within(0, 2000, 200)
     min_utterance_ms: int = within(100, 5000, 300)
     max_utterance_s: float = within(2, 600, 60)
+    endpoint_silence_ms: int = within(200, 5000, 900)
+    no_speech_ms: int = within(1000, 30000, 5000)
     stuck_button_s: float = within(5, 3600, 120)
     answer_timeout_s: float = within(1, 300, 15)
     answer_stall_s: float = within(1, 300, 10)
@@ -167,14 +193,45 @@ class Endpoint:
 
 
 @frozen
+class Sounds:
+    """What each sign sounds like: `tone`, `none`, or a file. `sorry_in`: an apology for a language's code."""
+
+    sent: str = "tone"
+    too_short: str = "tone"
+    limit_reached: str = "tone"
+    connection_lost: str = "tone"
+    out_of_order: str = "tone"
+    sorry: str = "tone"
+    sorry_in: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
+    fault: str = "tone"
+
+
+@frozen
+class Night:
+    """Hours with a volume of their own. Local times, "22:00"."""
+
+    begin: str = "22:00"
+    end: str = "07:00"
+    volume: int = within(0, 100, 40)
+
+
+@frozen
 class Audio:
-    """The sound card. Devices are ALSA PCM names."""
+    """The sound card. Devices are ALSA PCM names, or `auto`."""
 
     microphone: str = "default"
     speaker: str = "default"
+    microphone_channel: int | None = field(default=None, metadata={"within": (0, 7)})
     period_frames: int = within(120, 4800, 480)
     buffer_ms: int = within(20, 2000, 160)
+    volume: int = within(0, 100, 80)
+    volume_ceiling: int = within(0, 100, 100)
+    night: Night | None = None
+    mixer: str = "auto"
     signs: bool = True
+    echo: Echo = Echo.GATE
+    echo_tail_ms: int = within(0, 1000, 150)
+    sounds: Sounds = field(factory=Sounds)
 
 
 @frozen
@@ -184,6 +241,21 @@ class Button:
     pin: int | str = 17
     pull_up: bool = True
     debounce_ms: int = within(0, 500, 30)
+    gestures: Gestures = Gestures.HOLD
+    tap_ms: int = within(100, 1000, 250)
+    slip_ms: int = within(0, 100, 50)
+    double_press: DoublePress = DoublePress.NONE
+    double_press_ms: int = within(150, 1000, 350)
+
+
+@frozen
+class OwnerButton:
+    """A second button, behind a lid: the owner's."""
+
+    pin: int | str
+    pull_up: bool = True
+    debounce_ms: int = within(0, 500, 30)
+    long_press_s: float = within(0.5, 30, 3)
 
 
 @frozen
@@ -201,6 +273,7 @@ class Panel:
 
     button: Button = field(factory=Button)
     lamp: Lamp = field(factory=Lamp)
+    owner_button: OwnerButton | None = None
 
 
 @frozen

@@ -23,10 +23,13 @@ class State(Enum):
 class Sign(Enum):
     """A short word to the visitor, by lamp and by sound."""
 
+    SENT = "sent"
     TOO_SHORT = "too-short"
     LIMIT_REACHED = "limit-reached"
     OUT_OF_ORDER = "out-of-order"
     SORRY = "sorry"
+    CONNECTION_LOST = "connection-lost"
+    FAULT = "fault"
 
 
 @frozen
@@ -41,10 +44,20 @@ class View:
 
 @frozen
 class BeginUtterance:
-    """Record a turn's utterance, beginning `pre_roll_ms` ago, and send it as it grows."""
+    """Record a turn's utterance, beginning `pre_roll_ms` ago, and send it as it grows.
+
+    Negative: it begins only so long from now, when the kiosk's own sound has died away.
+    """
 
     turn: int
     pre_roll_ms: int
+
+
+@frozen
+class AwaitSilence:
+    """Nobody will say when this turn's utterance is over: listen for its end -> `FellSilent`."""
+
+    turn: int
 
 
 @frozen
@@ -80,6 +93,27 @@ class AskAgain:
 @frozen
 class ContinueAnswer:
     """The answer before was cut: ask for the rest of it, as `turn`."""
+
+    turn: int
+
+
+@frozen
+class RepeatAnswer:
+    """Say the last answer to this visitor once more, as `turn` -> `AnswerAudio`..., `AnswerEnded`."""
+
+    turn: int
+
+
+@frozen
+class Announce:
+    """Say to the owner what the kiosk is and how it is, as `turn` -> `AnswerAudio`..., `AnswerEnded`."""
+
+    turn: int
+
+
+@frozen
+class TestSound:
+    """Test speaker and microphone, and say to the owner what came of it -> `AnswerAudio`..., `AnswerEnded`."""
 
     turn: int
 
@@ -152,11 +186,15 @@ class Exit:
 
 Effect = (
     BeginUtterance
+    | AwaitSilence
     | EndUtterance
     | DiscardUtterance
     | Ask
     | AskAgain
     | ContinueAnswer
+    | RepeatAnswer
+    | Announce
+    | TestSound
     | CancelAnswer
     | Interrupt
     | ForgetVisitor

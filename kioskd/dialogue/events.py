@@ -53,7 +53,42 @@ class Pressed:
 
 @frozen
 class Released:
-    """The push-to-talk button went up (debounced)."""
+    """The push-to-talk button went up (debounced), `late_ms` ago: so long it was watched for a finger's slip."""
+
+    late_ms: int = 0
+
+
+@frozen
+class Tapped:
+    """The button went up so soon that it was a tap: the utterance goes on without a finger."""
+
+
+@frozen
+class DoublePressed:
+    """The button went down for the second time in a double press."""
+
+
+@frozen
+class FoundHeld:
+    """The button was down when the panel was opened: nobody has pressed it."""
+
+
+@frozen
+class OwnerPressed:
+    """The owner's button was pressed briefly."""
+
+
+@frozen
+class OwnerHeld:
+    """The owner's button is being held."""
+
+
+@frozen
+class FellSilent:
+    """The visitor has been quiet for long enough (after `AwaitSilence`); `spoke` is False where nothing was said."""
+
+    turn: int
+    spoke: bool
 
 
 @frozen
@@ -174,6 +209,12 @@ Event = (
     Started
     | Pressed
     | Released
+    | Tapped
+    | DoublePressed
+    | FoundHeld
+    | OwnerPressed
+    | OwnerHeld
+    | FellSilent
     | UtteranceEnded
     | LinkChanged
     | FaultRaised

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kioskd.config.schema import Conversation
-from kioskd.dialogue.effects import Effect, Show, State, View
-from kioskd.dialogue.events import Event, SpeakingStopped
-from kioskd.dialogue.outcomes import Scene
+from kioskd.config.schema import Audio, Conversation
+from kioskd.dialogue.effects import Effect, Show, Sign, State, View
+from kioskd.dialogue.events import Event, Fault, SpeakingStopped
+from kioskd.dialogue.scene import Scene
 from kioskd.dialogue.surroundings import Surroundings
 from kioskd.dialogue.table import TABLE
 from kioskd.dialogue.turn import Turn
@@ -26,8 +26,9 @@ TURN_DUE: dict[State, Callable[[Turn, Conversation], float]] = {
 class Kiosk:
     """What the kiosk does. `now` is in seconds of any clock that never goes back."""
 
-    def __init__(self, settings: Conversation) -> None:
-        self._scene = Scene(settings, Surroundings(settings))
+    def __init__(self, settings: Conversation, audio: Audio | None = None) -> None:
+        """Of `audio` only its echo and the sign that a question is sent count; without it: the defaults."""
+        self._scene = Scene(settings, Surroundings(settings, audio or Audio()))
         self._shown: View | None = None
 
     @property
@@ -59,12 +60,20 @@ class Kiosk:
         """What is to be done about `event`, in this order."""
         scene = self._scene
         scene.effects = []
+        before = scene.around.faults
         if self._is_current(event) and scene.around.notice(event, now):
             TABLE[scene.state, type(event)](scene, event, now)
+        self._tell_faults(scene.around.faults - before, now)
         if scene.state is not State.STOPPED and self._shown != scene.view:
             self._shown = scene.view
             scene.effects.append(Show(scene.view))
         return scene.effects
+
+    def _tell_faults(self, new: frozenset[Fault], now: float) -> None:
+        """By ear, where nobody is talking and anything can be heard. In a turn, its end tells."""
+        scene = self._scene
+        if new and not scene.effects and scene.state is State.READY and Fault.SPEAKER not in scene.around.faults:
+            scene.give_sign(Sign.FAULT, now)
 
     def _is_current(self, event: Event) -> bool:
         number: int | None = getattr(event, "turn", None)

@@ -6,23 +6,29 @@ from collections.abc import Iterator
 
 from attrs import define
 
-from kioskd.config.schema import Conversation
+from kioskd.config.schema import Audio, Conversation, Echo
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import (
+    DoublePressed,
     Event,
     Fault,
     FaultCleared,
     FaultRaised,
+    FoundHeld,
     Link,
     LinkChanged,
     Pressed,
     Released,
     SignFinished,
+    Tapped,
     Tick,
 )
 
 SIGN_SHOWN_S = 1.5  # long enough to be seen by somebody who looks up from the button
-SIGN_SOUNDS_AT_MOST_S = 3.0  # an earcon whose end is never reported counts as over
+SIGN_SOUNDS_AT_MOST_S = 8.0  # a sound whose end is never reported counts as over; a spoken apology is shorter
+FOR_THE_EAR = frozenset({Sign.SENT, Sign.FAULT})  # the lamp shows the state, or the fault itself
+NO_SOUND = "none"  # in audio.sounds
+INTERIM = frozenset({Sign.SENT, Sign.CONNECTION_LOST})  # an answer may still come, and makes them needless
 CONVERSATION_NEEDS = frozenset({Fault.MICROPHONE, Fault.SPEAKER})
 
 
@@ -31,22 +37,29 @@ class Surroundings:
     """All times are seconds of the caller's clock."""
 
     settings: Conversation
+    audio: Audio
     link: Link = Link.DOWN
     faults: frozenset[Fault] = frozenset()
     button_down_since: float | None = None
     sign: Sign | None = None
     sign_given_at: float = 0.0
+    sounding: Sign | None = None  # the one whose sound was begun last
+    sound_given_at: float = 0.0
     signs_sounding: int = 0
-    quiet_since: float | None = None  # since when the room holds no sound but a new visitor's
+    said_until: float | None = None  # when the utterance before ended
+    sounded_until: float | None = None  # when the kiosk was last heard
+    outage_untold: bool = False  # the link is lost, and no visitor knows
 
     def notice(self, event: Event, now: float) -> bool:
         """Keep up with `event`. False for an edge of the button that is none, and so means nothing."""
         match event:
-            case Pressed():
+            case Pressed() | FoundHeld():
                 if self.button_down_since is not None:
                     return False
                 self.button_down_since = now
-            case Released():
+            case DoublePressed():  # the release before it is not told apart
+                self.button_down_since = now
+            case Released() | Tapped():
                 held = self.button_down_since is not None
                 self._let_go()
                 return held
@@ -57,10 +70,11 @@ class Surroundings:
             case FaultCleared(fault):
                 self.faults -= {fault}
             case LinkChanged(link):
+                self.outage_untold = link is not Link.UP and (self.outage_untold or self.link is Link.UP)
                 self.link = link
             case SignFinished():
                 self.signs_sounding = max(0, self.signs_sounding - 1)
-                self.quiet_since = now
+                self.sounded_until = now
             case Tick():
                 self._expire(now)
         return True
@@ -74,17 +88,32 @@ class Surroundings:
 
     def give_sign(self, sign: Sign, now: float) -> None:
         """A sign begins, to eye and ear."""
-        self.sign = sign
-        self.sign_given_at = now
+        if sign not in FOR_THE_EAR:
+            self.sign = sign
+            self.sign_given_at = now
+        self.sounding = sign
+        self.sound_given_at = now
         self.signs_sounding += 1
 
     def end_sign(self, now: float) -> bool:
         """A press ends a sign. True if its sound has to be cut."""
         self.sign = None
-        sounding = self.signs_sounding > 0 and now < self.sign_given_at + SIGN_SOUNDS_AT_MOST_S
-        if sounding:
-            self.quiet_since = now
-        return sounding
+        sounds = self.sign_sounds(now)
+        if sounds:
+            self.sounded_until = now
+        return sounds
+
+    def end_interim_sign(self, now: float) -> bool:
+        """An answer ends what bridged the wait for it. True if its sound has to be cut."""
+        return self.sounding in INTERIM and self.end_sign(now)
+
+    def may_tell_sent(self, now: float) -> bool:
+        """The owner wants to hear that a question is on its way, and nothing else is being told."""
+        return self.audio.signs and self.audio.sounds.sent != NO_SOUND and not self.sign_sounds(now)
+
+    def sign_sounds(self, now: float) -> bool:
+        """True while the sound of a sign may be heard."""
+        return self.signs_sounding > 0 and now < self.sound_given_at + SIGN_SOUNDS_AT_MOST_S
 
     @property
     def can_converse(self) -> bool:
@@ -92,10 +121,16 @@ class Surroundings:
         return self.link is not Link.REFUSED and not self.faults & CONVERSATION_NEEDS
 
     def pre_roll_ms(self, now: float) -> int:
-        """How far a new utterance reaches back without taking in what was said or played before."""
-        if self.quiet_since is None:
-            return self.settings.pre_roll_ms
-        return max(0, min(self.settings.pre_roll_ms, int((now - self.quiet_since) * 1000)))
+        """How far a new utterance reaches back without taking in what was said or, with the gate, played before.
+
+        Negative where the kiosk's own sound has not died away yet.
+        """
+        reach = [self.settings.pre_roll_ms]
+        if self.said_until is not None:
+            reach.append(int((now - self.said_until) * 1000))
+        if self.sounded_until is not None and self.audio.echo is Echo.GATE:
+            reach.append(int((now - self.sounded_until) * 1000) - self.audio.echo_tail_ms)
+        return min(reach)
 
     @property
     def _sign_ends_at(self) -> float:

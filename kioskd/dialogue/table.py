@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kioskd.dialogue import button as b
 from kioskd.dialogue import outcomes as o
 from kioskd.dialogue.effects import State
 from kioskd.dialogue.events import (
     AnswerAudio,
     AnswerEnded,
+    DoublePressed,
     Event,
     FaultCleared,
     FaultRaised,
+    FellSilent,
+    FoundHeld,
     LinkChanged,
+    OwnerHeld,
+    OwnerPressed,
     Pressed,
     Released,
     SignFinished,
@@ -22,36 +28,44 @@ from kioskd.dialogue.events import (
     SpeakingStopped,
     Started,
     StopRequested,
+    Tapped,
     Tick,
     Transcript,
     Usage,
     UtteranceEnded,
 )
+from kioskd.dialogue.scene import Scene
 
-Outcome = Callable[[o.Scene, Any, float], None]
+Outcome = Callable[[Scene, Any, float], None]
 
 _ = o.ignored
 
 # fmt: off
 ROWS: dict[type[Event], tuple[Outcome, Outcome, Outcome, Outcome, Outcome]] = {
-    #                  starting           ready         listening                thinking            speaking
-    Started:          (o.opened,          _,            _,                       _,                  _),
-    Pressed:          (o.press_too_early, o.press,      _,                       o.press_in_thought, o.barge_in),
-    Released:         (_,                 _,            o.release,               _,                  _),
-    UtteranceEnded:   (_,                 _,            _,                       o.utterance_ended,  _),
-    LinkChanged:      (_,                 _,            o.link_in_turn,          o.link_in_turn,     _),
-    FaultRaised:      (_,                 _,            o.fault_while_listening, o.fault_in_thought, _),
-    FaultCleared:     (_,                 _,            _,                       _,                  _),
-    AnswerAudio:      (_,                 _,            _,                       o.first_audio,      o.more_audio),
-    AnswerEnded:      (_,                 _,            _,                       o.ended_unheard,    o.answer_ended),
-    Transcript:       (_,                 _,            _,                       _,                  _),
-    Usage:            (_,                 _,            _,                       _,                  _),
-    SpeakingStarted:  (_,                 _,            _,                       _,                  _),
-    SpeakingFinished: (_,                 _,            _,                       _,                  o.speaking_ended),
-    SpeakingStopped:  (_,                 o.silenced,   o.silenced,              o.silenced,         o.speaking_ended),
-    SignFinished:     (_,                 _,            _,                       _,                  _),
-    StopRequested:    (o.stop,            o.stop,       o.stop,                  o.stop,             o.stop_speaking),
-    Tick:             (_,                 o.tick_ready, o.tick_listening,        o.tick_thinking,    o.tick_speaking),
+    #                  starting       ready           listening          thinking           speaking
+    Started:          (o.opened,      _,              _,                 _,                 _),
+    Pressed:          (b.press_early, b.press,        b.second_tap,      b.press_thinking,  b.barge_in),
+    Released:         (_,             _,              b.release,         _,                 _),
+    Tapped:           (_,             _,              b.tap,             _,                 _),
+    DoublePressed:    (_,             b.double_press, b.double_in_turn,  b.double_in_turn,  b.double_barge_in),
+    FoundHeld:        (_,             _,              _,                 _,                 _),
+    OwnerPressed:     (_,             b.owner_press,  _,                 _,                 _),
+    OwnerHeld:        (_,             b.owner_hold,   _,                 _,                 _),
+    FellSilent:       (_,             _,              b.fell_silent,     _,                 _),
+    UtteranceEnded:   (_,             _,              _,                 o.utterance_ended, _),
+    LinkChanged:      (_,             _,              o.link_in_turn,    o.link_in_turn,    _),
+    FaultRaised:      (_,             _,              o.fault_listening, o.fault_thinking,  _),
+    FaultCleared:     (_,             _,              _,                 _,                 _),
+    AnswerAudio:      (_,             _,              _,                 o.first_audio,     o.more_audio),
+    AnswerEnded:      (_,             _,              _,                 o.ended_unheard,   o.answer_ended),
+    Transcript:       (_,             _,              _,                 _,                 _),
+    Usage:            (_,             _,              _,                 _,                 _),
+    SpeakingStarted:  (_,             _,              _,                 _,                 _),
+    SpeakingFinished: (_,             _,              _,                 _,                 o.speaking_ended),
+    SpeakingStopped:  (_,             o.silenced,     o.silenced,        o.silenced,        o.speaking_ended),
+    SignFinished:     (_,             _,              _,                 _,                 _),
+    StopRequested:    (o.stop,        o.stop,         o.stop,            o.stop,            o.stop_speaking),
+    Tick:             (_,             o.tick_ready,   o.tick_listening,  o.tick_thinking,   o.tick_speaking),
 }
 # fmt: on
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from attrs import define
 
 from kioskd.config.schema import Conversation
+from kioskd.dialogue.effects import Announce, Ask, RepeatAnswer, TestSound
 from kioskd.dialogue.events import Ending
 
 RESUMED_AT_MOST = 2  # an answer that is cut a third time is not going to be whole
 PLAY_OUT_MARGIN_S = 5.0  # what earcons before it, underruns and the sink's own latency may add to an answer's length
+
+
+Question = type[Ask | RepeatAnswer | Announce | TestSound]
 
 
 @define
@@ -17,7 +21,9 @@ class Turn:
 
     number: int
     pressed_at: float
+    question: Question = Ask  # the effect that brings its answer about
     released_at: float = 0.0
+    hands_free: bool = False  # no finger says when the utterance is over
     asked: bool = False
     utterance_ended: bool = False
     ending: Ending | None = None
@@ -25,6 +31,11 @@ class Turn:
     resumed: int = 0  # so many answers to this press were cut
     last_audio_at: float = 0.0
     play_out_by: float = 0.0
+
+    @property
+    def visitors(self) -> bool:
+        """False for words of the kiosk's own, which nobody asked an endpoint for."""
+        return self.question is Ask
 
     def resume(self, number: int, now: float) -> Turn:
         """The turn in which the rest of this one's answer is awaited."""

@@ -15,6 +15,7 @@ from kioskd.dialogue.events import Event
 
 log = logging.getLogger(__name__)
 
+PASSING = (Sign.SENT, Sign.CONNECTION_LOST, Sign.FAULT)  # no turn ends by them
 TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
 
 
@@ -33,6 +34,7 @@ class TurnReport:
     sign: Sign | None = None
     interrupted: bool = False
     resumed: bool = False  # no press: the answer before was cut
+    own: bool = False  # no question: a repeated answer, or words to the owner
     ending: e.Ending | None = None
     reason: str = ""
     usage: e.Usage | None = None
@@ -55,9 +57,12 @@ class TurnWatch:
             case f.AskAgain(turn) | f.ContinueAnswer(turn):
                 self._open[turn] = TurnReport(turn, resumed=True)
                 self._released_at[turn] = now
+            case f.RepeatAnswer(turn) | f.Announce(turn) | f.TestSound(turn):
+                self._open[turn] = TurnReport(turn, own=True)
+                self._released_at[turn] = now
             case f.Show(view):
                 self._close_all_but(max(self._open, default=0) if view.state in TALKING else 0)
-            case f.GiveSign(sign) if self._open:
+            case f.GiveSign(sign) if self._open and sign not in PASSING:
                 self._note(max(self._open), sign=sign)
             case f.StopSpeaking(turn):
                 self._silencing.add(turn)
@@ -115,7 +120,9 @@ class TurnWatch:
 
 def log_turn(report: TurnReport) -> None:
     """One line a turn, for the owner; never what was said."""
-    if report.heard_ms is not None:
+    if report.own:
+        log.info("turn %d: words of the kiosk's own, %d ms heard", report.turn, report.heard_ms or 0)
+    elif report.heard_ms is not None:
         log.info(
             "turn %d: %s ms of speech, sound after %s ms, %d ms of answer heard%s, %d tokens",
             report.turn,

@@ -1,4 +1,4 @@
-"""The button and the lamp on GPIO pins, through gpiozero and whichever pin factory it is configured with."""
+"""The buttons and the lamp on GPIO pins, through gpiozero and whichever pin factory it is configured with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kioskd.config.schema import LampKind, Panel
+from kioskd.config.schema import Button, LampKind, OwnerButton, Panel
 from kioskd.panel.lamp import DARK, Light
 from kioskd.panel.pin_factory import PanelError, discard_pin_factory, ensure_pin_factory
 
@@ -18,15 +18,16 @@ _PINS_OF = {LampKind.NONE: 0, LampKind.LED: 1, LampKind.PWM: 1, LampKind.RGB: 3}
 
 
 class Board:
-    """The open pins, to be used from one thread. The button is told raw, its bounces included.
+    """The open pins, to be used from one thread. Buttons are told raw, their bounces included.
 
-    `on_edge` is called at every edge of the button, in a thread of gpiozero's; it must not raise. All raise
+    `on_edge` is called at every edge of a button, in a thread of gpiozero's; it must not raise. All raise
     PanelError. A pin factory that was there before (`Device.pin_factory`) is used and left as it is.
     """
 
     def __init__(self, settings: Panel, on_edge: Callable[[], None]) -> None:
         self._kind = settings.lamp.kind
         self._button: Any = None
+        self._owner_button: Any = None
         self._leds: list[Any] = []
         self._shown = self._values(DARK)
         pins = settings.lamp.pins
@@ -37,7 +38,10 @@ class Board:
         self._owns_factory = ensure_pin_factory()
         try:
             with _pin_errors("panel.button", settings.button.pin):
-                self._button = _open_button(settings, on_edge)
+                self._button = _open_button(settings.button, on_edge)
+            if settings.owner_button is not None:
+                with _pin_errors("panel.owner_button", settings.owner_button.pin):
+                    self._owner_button = _open_button(settings.owner_button, on_edge)
             for pin in pins:
                 with _pin_errors("panel.lamp", pin):
                     self._leds.append(_open_led(settings, pin))
@@ -50,6 +54,14 @@ class Board:
         """The level of the button: True while its contact is closed."""
         with _told("panel: the button cannot be read"):
             return bool(self._button.value)
+
+    @property
+    def owner_down(self) -> bool:
+        """The level of the owner's button; False where there is none."""
+        if self._owner_button is None:
+            return False
+        with _told("panel: the owner's button cannot be read"):
+            return bool(self._owner_button.value)
 
     def show(self, light: Light) -> None:
         """Set the lamp, as well as its kind can show this light."""
@@ -69,13 +81,15 @@ class Board:
             with _ignored("closing the lamp"):
                 led.close()
         self._leds.clear()
-        if self._button is not None:
+        for button in (self._button, self._owner_button):
+            if button is None:
+                continue
             with _ignored("ending the edge detection"):
                 # gpiozero 2.0.1 leaves it on at close, and then won't start it when the pin is opened again.
-                self._button.pin.when_changed = None
-            with _ignored("closing the button"):
-                self._button.close()
-            self._button = None
+                button.pin.when_changed = None
+            with _ignored("closing a button"):
+                button.close()
+        self._button = self._owner_button = None
         if self._owns_factory:
             self._owns_factory = False
             discard_pin_factory()
@@ -88,11 +102,11 @@ class Board:
         return (float(light.lit),) * _PINS_OF[self._kind]
 
 
-def _open_button(settings: Panel, on_edge: Callable[[], None]) -> Any:
+def _open_button(settings: Button | OwnerButton, on_edge: Callable[[], None]) -> Any:
     # Not gpiozero.Button: it runs a thread for its "held" event.
     from gpiozero import DigitalInputDevice
 
-    button = DigitalInputDevice(settings.button.pin, pull_up=settings.button.pull_up)
+    button = DigitalInputDevice(settings.pin, pull_up=settings.pull_up)
     button.when_activated = on_edge
     button.when_deactivated = on_edge
     return button
@@ -126,11 +140,11 @@ def _explain(error: Exception, section: str, pin: int | str) -> str:
             allowed = "use a BCM number from 0 to 27, or a name such as GPIO17 or BOARD11"
             return f"{key}: {pin!r} is not a GPIO pin of this board; {allowed}"
         case GPIOPinInUse():
-            return f"{key}: pin {pin!r} is used twice; give the button and each lamp a pin of its own"
+            return f"{key}: pin {pin!r} is used twice; give each button and each lamp a pin of its own"
         case PinPWMError():
             return "panel.lamp.kind: this pin factory cannot dim a lamp; set it to led, or use the pin factory lgpio"
         case PinFixedPull():
-            return f"panel.button.pull_up: pin {pin!r} has a fixed resistor; set the other value, or use another pin"
+            return f"{section}.pull_up: pin {pin!r} has a fixed resistor; set the other value, or use another pin"
         case _ if "busy" in str(error).lower():
             return f"{key}: pin {pin!r} is busy: stop the program or driver that `gpioinfo` names, or use another pin"
         case PermissionError():

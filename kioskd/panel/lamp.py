@@ -133,6 +133,7 @@ RULES = (
     Rule(Pattern("limit reached", _AMBER, _blink(600, 150, 150, 150)), sign=Sign.LIMIT_REACHED),
     Rule(Pattern("out of order", _RED, (Step(300, 0.0), *_blink(300, 300, 900))), sign=Sign.OUT_OF_ORDER),
     Rule(Pattern("sorry", _AMBER, _blink(150, 200, 150, 200, 800, 200)), sign=Sign.SORRY),
+    Rule(Pattern("connection lost", _AMBER, _blink(500, 400, 300, 400)), sign=Sign.CONNECTION_LOST),
     Rule(Pattern("off", _WHITE, (Step(1000, 0.0),)), state=State.STOPPED),
     Rule(Pattern("starting", _WHITE, _blink(500, 500)), state=State.STARTING),
     Rule(Pattern("listening", _BLUE, (Step(300, 1.0, follows_level=True), Step(200, 0.0))), state=State.LISTENING),
@@ -147,7 +148,10 @@ RULES = (
     Rule(Pattern("connecting", _AMBER, _blink(200, 800)), link=Link.CONNECTING),
     Rule(Pattern("ready", _GREEN, (Step(1000, 1.0),))),
 )
-"""What the lamp shows, the most important first: the first rule that applies counts."""
+"""What the lamp shows, the most important first: the first rule that applies counts.
+
+The signs SENT and FAULT are for the ear: the lamp goes on showing that the kiosk thinks, or which fault it is.
+"""
 
 
 def pattern_of(view: View) -> Pattern:

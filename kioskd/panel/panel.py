@@ -12,15 +12,15 @@ import trio
 
 from kioskd.config import schema
 from kioskd.dialogue.effects import State, View
-from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, Link, Pressed, Released
-from kioskd.panel.debounce import Debounce
+from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, Link
+from kioskd.panel.gestures import ButtonEvent, Gestures, OwnerEvent, OwnerGestures
 from kioskd.panel.gpio import Board
 from kioskd.panel.lamp import DARK, UPDATES_PER_SECOND, FlashLimit, Light, lamp, next_change, pattern_of
 from kioskd.panel.pin_factory import PanelError
 
 logger = logging.getLogger(__name__)
 
-PanelEvent = Pressed | Released | FaultRaised | FaultCleared
+PanelEvent = ButtonEvent | OwnerEvent | FaultRaised | FaultCleared
 
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 30.0
@@ -37,7 +37,7 @@ def _unseen(light: Light) -> None:
 
 
 class Panel:
-    """One button, one lamp.
+    """One button, one lamp, and perhaps a second button, the owner's.
 
     `level` is asked for the loudness (RMS, 0.0 to 1.0) that the lamp follows, `on_light` is told of every light the
     lamp changes to; both are called in the trio thread.
@@ -92,24 +92,28 @@ class Panel:
             retry_s = min(retry_s * 2, RETRY_MOST_S)
 
     async def _serve(self, board: Board, report: Callable[[PanelEvent], None]) -> NoReturn:
-        debounce = Debounce(self._settings.button.debounce_ms)
+        visitor = Gestures(self._settings.button)
+        owner = OwnerGestures(self._settings.owner_button) if self._settings.owner_button else None
         driver = _LampDriver(board, self._level, self._on_light)
         try:
             while True:
                 # Before anything is looked at, so that whatever changes from here on wakes us again.
                 self._wake = trio.Event()
-                event = debounce.feed(board.down, trio.current_time())
-                if event is not None:
+                for event in visitor.feed(board.down, trio.current_time()):
                     report(event)
+                if owner is not None:
+                    for owner_event in owner.feed(board.owner_down, trio.current_time()):
+                        report(owner_event)
                 now = trio.current_time()
                 lamp_due = driver.drive(self._view, self._pattern_since, now)
-                button_due = math.inf if debounce.deadline is None else debounce.deadline
-                with trio.move_on_at(min(lamp_due, button_due, now + RESYNC_S)):
+                buttons_due = [each.deadline for each in (visitor, owner) if each is not None]
+                due = min((due for due in buttons_due if due is not None), default=math.inf)
+                with trio.move_on_at(min(lamp_due, due, now + RESYNC_S)):
                     await self._wake.wait()
         except PanelError:
-            if debounce.down:
-                # Nobody can tell when the visitor lets go: what was said so far is all there is.
-                report(Released())
+            # Nobody can tell when the visitor lets go: what was said so far is all there is.
+            for event in visitor.lost(trio.current_time()):
+                report(event)
             raise
 
     def _edge(self, token: trio.lowlevel.TrioToken) -> None:

@@ -154,9 +154,9 @@ class PrivatePulse:
             shutil.rmtree(self._owned_dir, ignore_errors=True)
             self._owned_dir = self.run_dir = None
 
-    def speak(self, wav: Path) -> subprocess.Popen[bytes]:
+    def speak(self, wav: Path, sink: str = MICROPHONE) -> subprocess.Popen[bytes]:
         """Speak a WAV file into the microphone; the process ends when all was said. Raises PulseError."""
-        return self._child(["paplay", "--device=mic", f"--latency-msec={_SPEAK_LATENCY_MS}", str(wav)])
+        return self._child(["paplay", f"--device={sink}", f"--latency-msec={_SPEAK_LATENCY_MS}", str(wav)])
 
     def listen(self, raw: Path, rate_hz: int = 24_000) -> subprocess.Popen[bytes]:
         """Record what the speaker plays as raw s16le mono into `raw`, until `hush` ends it. Raises PulseError."""
@@ -177,9 +177,17 @@ class PrivatePulse:
         """Stall (or resume) the sink `spk` or `mic`: a card that stopped moving. Raises PulseError."""
         self._pactl("suspend-sink", sink, "1" if suspended else "0")
 
-    def load_module(self, name: str, *arguments: str) -> None:
-        """Load a PulseAudio module, such as module-loopback for an echo path. Raises PulseError."""
-        self._pactl("load-module", name, *arguments)
+    def mute(self, kind: str, name: str, muted: bool = True) -> None:
+        """Mute (or unmute) a "sink" or a "source", such as mic.monitor. Raises PulseError."""
+        self._pactl(f"set-{kind}-mute", name, "1" if muted else "0")
+
+    def load_module(self, name: str, *arguments: str) -> str:
+        """Load a PulseAudio module, such as module-loopback for an echo path; its number. Raises PulseError."""
+        return self._pactl("load-module", name, *arguments).strip()
+
+    def unload_module(self, number: str) -> None:
+        """Take away what `load_module` brought. Raises PulseError."""
+        self._pactl("unload-module", number)
 
     @property
     def _folder(self) -> Path:
@@ -190,10 +198,11 @@ class PrivatePulse:
     def _answers(self) -> bool:
         return (self._folder / "native").exists() and self._run(["pactl", "info"]).returncode == 0
 
-    def _pactl(self, *arguments: str) -> None:
+    def _pactl(self, *arguments: str) -> str:
         done = self._run(["pactl", *arguments])
         if done.returncode:
             raise PulseError(f"pactl {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout.decode(errors="replace")
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
         try:

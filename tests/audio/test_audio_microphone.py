@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from kioskd.audio.arrays import np
 from kioskd.audio.errors import DeviceLostError, DeviceMissingError, Direction
 from kioskd.audio.microphone import AlsaMicrophone
 from kioskd.audio.pcm import bytes_of
@@ -26,9 +27,10 @@ MISSING = DeviceMissingError("fed", Direction.CAPTURE, "isn't there")
 
 
 def ramp(ms: int, start: int = 0) -> bytes:
-    """Sound in which no two frames within 2.7 s are alike."""
-    frames = ms * 24
-    return struct.pack(f"<{frames}H", *((start + n) % 65536 for n in range(frames)))
+    """Sound in which no two frames within 2.7 s are alike, of a mean of 0: 1, -1, 2, -2 and so on."""
+    half = ms * 12
+    levels = [1 + (start * 997 + n) % 32_000 for n in range(half)]
+    return struct.pack(f"<{2 * half}h", *(value for level in levels for value in (level, -level)))
 
 
 class FedDevice:
@@ -189,6 +191,18 @@ async def test_without_pre_roll_nothing_from_before_the_press_is_recorded() -> N
         assert utterance.since(0) == ramp(20, start=77)
 
 
+async def test_a_negative_pre_roll_leaves_out_the_kiosks_own_last_sound() -> None:
+    async with running(Bench()) as bench:
+        bench.device.feed(ramp(200))
+        utterance = bench.microphone.begin(1, -30)
+        await bench.settled()
+        bench.device.feed(ramp(60, start=77))
+        await grown(utterance, 1)
+        bench.microphone.end(1, 0)
+        assert await bench.events.receive() == UtteranceEnded(1, 30)
+        assert utterance.since(0) == ramp(60, start=77)[bytes_of(30) :]
+
+
 async def test_no_sound_belongs_to_two_utterances() -> None:
     async with running(Bench()) as bench:
         bench.microphone.begin(1, 300)
@@ -341,7 +355,7 @@ async def test_an_overrun_is_counted_and_no_pre_roll_spans_it() -> None:
 async def test_frames_level_and_heartbeat_tell_how_it_is() -> None:
     async with running(Bench()) as bench:
         assert bench.microphone.level == 0.0
-        bench.device.feed(b"\x00\x40" * 4800)
+        bench.device.feed(b"\x00\x40\x00\xc0" * 2400)
         bench.now += 1.0
         await bench.settled()
         assert bench.microphone.frames == 4800
@@ -400,3 +414,91 @@ async def test_a_device_that_comes_back_during_the_press_still_hears_the_rest() 
         bench.microphone.end(1, 0)
         assert await bench.events.receive() == FaultCleared(Fault.MICROPHONE)
         assert await bench.events.receive() == UtteranceEnded(1, 60)
+
+
+async def test_a_constant_part_is_removed_and_no_frame_moves() -> None:
+    async with running(Bench()) as bench:
+        biased = np.frombuffer(ramp(60), "<i2") // 4 + 3000
+        bench.device.feed(biased.astype("<i2").tobytes())
+        utterance = bench.microphone.begin(1, 500)
+        await grown(utterance, bytes_of(60))
+        heard = np.frombuffer(utterance.since(0), "<i2")
+        assert len(heard) == len(biased)
+        assert np.abs(heard - (biased - 3000)).max() <= 1
+
+
+async def press_in(bench: Bench, sound: bytes, turn: int) -> None:
+    bench.now += 1.0
+    bench.microphone.begin(turn, 0)
+    await bench.settled()
+    bench.device.feed(sound)
+    await bench.settled()
+    bench.microphone.end(turn, 0)
+    assert await bench.events.receive() == UtteranceEnded(turn, len(sound) // bytes_of(1))
+
+
+async def test_a_microphone_that_hears_nothing_for_three_presses_is_a_fault_until_it_hears() -> None:
+    async with running(Bench()) as bench:
+        bench.device.feed(ramp(20, start=30))
+        await bench.settled()
+        for turn in (1, 2, 3):
+            assert bench.nothing_reported()
+            await press_in(bench, bytes(bytes_of(400)), turn)
+        raised = await bench.events.receive()
+        assert isinstance(raised, FaultRaised)
+        assert raised.fault is Fault.MICROPHONE
+        assert "hears nothing for 3 presses" in raised.cause
+        await press_in(bench, bytes(bytes_of(400)), 4)
+        await bench.settled()
+        assert bench.nothing_reported()
+        bench.device.feed(ramp(20, start=30))
+        assert await bench.events.receive() == FaultCleared(Fault.MICROPHONE)
+
+
+async def test_silence_that_is_discarded_or_broken_by_sound_is_no_fault() -> None:
+    async with running(Bench()) as bench:
+        for turn in range(1, 9):
+            bench.now += 1.0
+            bench.microphone.begin(turn, 0)
+            bench.device.feed(bytes(bytes_of(400)))
+            await bench.settled()
+            bench.microphone.discard(turn)
+            await bench.settled()
+        for turn in range(9, 15):
+            await press_in(bench, bytes(bytes_of(400)), turn)
+            if turn % 2:
+                bench.device.feed(ramp(20, start=30))
+                await bench.settled()
+        assert bench.nothing_reported()
+
+
+async def test_the_fault_of_a_crash_ends_with_the_first_sound_of_the_next_life() -> None:
+    bench = Bench()
+    bench.failures = [ValueError("a mistake")]
+    with pytest.raises(ValueError, match="a mistake"), trio.fail_after(20):
+        await bench.microphone.run(bench.report)
+    bench.failures.clear()
+    async with running(bench):
+        bench.device.feed(ramp(20))
+        assert await bench.events.receive() == FaultCleared(Fault.MICROPHONE)
+
+
+async def test_another_device_is_judged_and_cleaned_anew() -> None:
+    async with running(Bench()) as bench:
+        for turn in (1, 2):
+            await press_in(bench, b"\xe8\x03" * bytes_of(200), turn)  # a constant 1000 is silence too
+        bench.device.feed(LOST)
+        assert await bench.events.receive() == FaultRaised(Fault.MICROPHONE, str(LOST))
+        bench.now += 60
+        await bench.settled()
+        bench.device.feed(b"\xd0\x07" * 480)
+        assert await bench.events.receive() == FaultCleared(Fault.MICROPHONE)
+        await press_in(bench, b"\xd0\x07" * bytes_of(200), 3)
+        utterance = bench.microphone.begin(4, 0)
+        await bench.settled()
+        bench.device.feed(b"\xd0\x07" * 480)
+        await grown(utterance, 1)
+        assert utterance.since(0) == bytes(960)
+        bench.microphone.end(4, 0)
+        assert await bench.events.receive() == UtteranceEnded(4, 20)
+        assert bench.nothing_reported()

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kioskd.audio.heard import Playout
+from kioskd.audio.jitter import JitterBuffer
 from kioskd.audio.pcm import RATE_HZ, bytes_of
-from kioskd.audio.queue import Piece, PlaybackQueue, PreBuffer, Sound, size_of, sounds_of, split_at
+from kioskd.audio.queue import Piece, PlaybackQueue, Sound, size_of, sounds_of, split_at
 
 SIZES = st.lists(st.integers(0, 700), max_size=12)
 
@@ -22,7 +23,7 @@ def numbered(size: int, first: int) -> bytes:
 
 @given(st.lists(SIZES, max_size=4), st.integers(1, 480))
 def test_everything_given_is_taken_in_order_and_ends_once(sounds: list[list[int]], block: int) -> None:
-    queue, given_pcm, known = PlaybackQueue(PreBuffer(0)), b"", []
+    queue, given_pcm, known = PlaybackQueue(), b"", []
     for turn, sizes in enumerate(sounds):
         known.append(sound := Sound(turn))
         for size in sizes:
@@ -41,7 +42,7 @@ def test_everything_given_is_taken_in_order_and_ends_once(sounds: list[list[int]
 
 @given(SIZES, st.integers(1, 480))
 def test_part_of_a_growing_sound_waits_for_the_rest(sizes: list[int], block: int) -> None:
-    queue, sound = PlaybackQueue(PreBuffer(0)), Sound(1)
+    queue, sound = PlaybackQueue(), Sound(1)
     for size in sizes:
         queue.add(sound, bytes(size))
     while pieces := queue.take(block):
@@ -50,7 +51,7 @@ def test_part_of_a_growing_sound_waits_for_the_rest(sizes: list[int], block: int
 
 
 def test_the_end_of_one_sound_does_not_wait_for_the_pre_buffer_of_the_next() -> None:
-    queue, first, second = PlaybackQueue(PreBuffer(80)), Sound(1), Sound(2)
+    queue, first, second = PlaybackQueue(JitterBuffer(0)), Sound(1), Sound(2)
     queue.add(first, b"a" * 100)
     queue.close(first)
     queue.add(second, b"b" * 300)
@@ -61,7 +62,7 @@ def test_the_end_of_one_sound_does_not_wait_for_the_pre_buffer_of_the_next() -> 
 
 
 def test_a_short_answer_does_not_wait_for_the_pre_buffer() -> None:
-    queue, sound = PlaybackQueue(PreBuffer(80)), Sound(1)
+    queue, sound = PlaybackQueue(JitterBuffer(0)), Sound(1)
     queue.add(sound, b"ab" * 200)
     assert queue.take(960) == []
     queue.close(sound)

@@ -66,6 +66,16 @@ def test_check_accepts_what_we_ship() -> None:
             assert kioskd("check", path).returncode == 0, path
 
 
+def test_check_names_a_sound_that_can_not_be_played(config: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "sorry.wav"
+    broken.write_text("no sound at all")
+    config.write_text(config.read_text() + f'audio: {{sounds: {{sorry: "{broken}"}}}}\n')
+    done = kioskd("check", config)
+    assert done.returncode == 78
+    assert "audio.sounds.sorry" in done.stdout and str(broken) in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_check_names_every_mistake_with_its_line(config: Path) -> None:
     config.write_text(FIVE_MISTAKES)
     done = kioskd("check", config)

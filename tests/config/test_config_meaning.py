@@ -255,3 +255,9 @@ def test_pins_are_those_that_gpiozero_knows() -> None:
             known = None
         number = bcm_number(name)
         assert (None if number is None else f"GPIO{number}") == known, name
+
+
+def test_the_owners_button_needs_a_pin_of_its_own() -> None:
+    problem = the_problem(settings(rest="panel: {owner_button: {pin: GPIO17}}"))
+    assert problem.key == "panel.owner_button.pin"
+    assert "already used by panel.button.pin" in problem.message

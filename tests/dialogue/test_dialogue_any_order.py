@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kioskd.config.schema import Conversation
+from kioskd.config.schema import Audio, Conversation
 from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
-from kioskd.dialogue.effects import Effect, State
+from kioskd.dialogue.button import LATE_TAP_S
+from kioskd.dialogue.effects import Effect, Sign, State
 from kioskd.dialogue.kiosk import Kiosk
+from kioskd.dialogue.surroundings import FOR_THE_EAR
 from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S, RESUMED_AT_MOST
 
 SETTINGS = Conversation(
     answer_timeout_s=15, answer_stall_s=10, max_utterance_s=30, stuck_button_s=40, forget_after_s=60
 )
+AUDIO = Audio()
 ANSWER_MS = st.floats(0, 5000)
 OTHER_TURN = st.integers(-2, 2)
 
@@ -27,7 +31,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kiosk = Kiosk(SETTINGS)
+        self.kiosk = Kiosk(SETTINGS, AUDIO)
         self.now = 0.0
         self.down = False
         self.lamp: f.View | None = None
@@ -39,6 +43,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.entered = (State.STARTING, 0.0)
         self.sound_until = 0.0
         self.resumed_in_a_row = 0
+        self.own: set[int] = set()
+        self.repeatable = False
+        self.hands_free: set[int] = set()
+        self.utterance_ended_at = -math.inf
 
     def step(self, event: e.Event) -> list[Effect]:
         """One event, and everything that its effects must satisfy."""
@@ -58,21 +66,38 @@ class AnyOrder(RuleBasedStateMachine):
             case f.Show(view):
                 self.lamp = view
             case f.BeginUtterance(turn, pre_roll_ms):
-                assert turn not in self.begun and 0 <= pre_roll_ms <= SETTINGS.pre_roll_ms
+                assert turn not in self.begun and -AUDIO.echo_tail_ms <= pre_roll_ms <= SETTINGS.pre_roll_ms
                 self.begun.add(turn)
                 self.resumed_in_a_row = 0
             case f.ContinueAnswer(turn) | f.AskAgain(turn, _):
-                assert turn not in self.begun and turn - 1 in self.asked
+                assert turn not in self.begun and turn - 1 in self.asked - self.own
                 assert not isinstance(effect, f.AskAgain) or effect.cut_turn == turn - 1
                 self.begun.add(turn)
                 self.asked.add(turn)
                 self.resumed_in_a_row += 1
                 assert self.resumed_in_a_row <= RESUMED_AT_MOST
+            case f.RepeatAnswer(turn) | f.Announce(turn) | f.TestSound(turn):
+                assert turn not in self.begun
+                assert not isinstance(effect, f.RepeatAnswer) or self.repeatable
+                self.begun.add(turn)
+                self.own.add(turn)
+                self.asked.add(turn)
+            case f.AwaitSilence(turn):
+                assert turn in self.begun and turn not in self.asked | self.over | self.given_up
+                self.hands_free.add(turn)
+            case f.EndUtterance(_, post_roll_ms):
+                assert 0 <= post_roll_ms <= SETTINGS.post_roll_ms
+                self.utterance_ended_at = self.now
+            case f.ForgetVisitor():
+                self.repeatable = False
+            case f.GiveSign(sign) if sign in FOR_THE_EAR | {Sign.CONNECTION_LOST}:
+                assert self.kiosk.view.state is not State.LISTENING, "an earcon in an utterance"
             case f.Ask(turn):
                 assert turn in self.begun and turn not in self.asked | self.over | self.given_up
                 self.asked.add(turn)
             case f.Play(turn, _):
                 assert turn in self.asked and turn not in self.over | self.given_up
+                self.repeatable |= turn not in self.own
             case f.CancelAnswer(turn) | f.StopSpeaking(turn):
                 assert turn in self.asked
                 self.given_up.add(turn)
@@ -93,16 +118,50 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def press(self) -> None:
         taken = not self.down and self.kiosk.view.state is not State.STOPPED
+        # A press that ends an utterance begins none; shortly after it, it is taken for the same.
+        listening = self.kiosk.view.state is State.LISTENING
+        late = self.kiosk.turn in self.hands_free and self.now - self.utterance_ended_at < LATE_TAP_S
         effects = self.step(e.Pressed())
         self.down = True
         answered = [x for x in effects if isinstance(x, f.BeginUtterance | f.GiveSign)]
         leaving = self.kiosk.view.state is State.SPEAKING
-        assert len(answered) == (1 if taken and not leaving else 0)
+        if taken and listening:
+            assert [x for x in effects if isinstance(x, f.EndUtterance | f.DiscardUtterance)]
+        else:
+            assert len(answered) == (1 if taken and not leaving and not late else 0)
+
+    @rule(late_ms=st.sampled_from([0, 50, 350]))
+    def release(self, late_ms: int) -> None:
+        self.down = False
+        self.step(e.Released(late_ms))
 
     @rule()
-    def release(self) -> None:
+    def tap(self) -> None:
         self.down = False
-        self.step(e.Released())
+        self.step(e.Tapped())
+
+    @rule()
+    def press_twice(self) -> None:
+        state, since = self.kiosk.view.state, self.now - self.utterance_ended_at
+        effects = self.step(e.DoublePressed())
+        self.down = True
+        if state is State.READY or (state is State.THINKING and since > LATE_TAP_S):
+            assert len([x for x in effects if isinstance(x, f.RepeatAnswer | f.GiveSign)]) <= 1
+
+    @rule()
+    def found_held(self) -> None:
+        assert not [x for x in self.step(e.FoundHeld()) if not isinstance(x, f.Show)]
+        self.down = True
+
+    @rule(event=st.sampled_from([e.OwnerPressed(), e.OwnerHeld()]))
+    def owner(self, event: e.Event) -> None:
+        idle = self.kiosk.view.state is State.READY
+        effects = self.step(event)
+        assert idle or not [x for x in effects if not isinstance(x, f.Show)]
+
+    @rule(offset=OTHER_TURN, spoke=st.booleans())
+    def falls_silent(self, offset: int, spoke: bool) -> None:
+        self.step(e.FellSilent(self.some_turn(offset), spoke))
 
     @rule(offset=OTHER_TURN, duration_ms=st.integers(0, 30000))
     def utterance_ends(self, offset: int, duration_ms: int) -> None:

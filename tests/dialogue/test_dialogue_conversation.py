@@ -5,21 +5,25 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from kioskd.config.schema import Conversation, CutAnswer
+from kioskd.config.schema import Audio, Conversation, CutAnswer, Sounds
 from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, Sign, State
 from kioskd.dialogue.kiosk import Kiosk
+from kioskd.dialogue.surroundings import SIGN_SOUNDS_AT_MOST_S
 
 PCM = b"\1\0" * 2400
 SETTINGS = Conversation(answer_timeout_s=15, answer_stall_s=10, max_utterance_s=60, forget_after_s=120)
+
+UNCONFIRMED = Audio(sounds=Sounds(sent="none"))
+TAIL_MS = UNCONFIRMED.echo_tail_ms
 
 
 class Scene:
     """A kiosk with a clock that the test moves; ticks come when the kiosk wants them."""
 
-    def __init__(self, settings: Conversation = SETTINGS, link: e.Link = e.Link.UP) -> None:
-        self.kiosk = Kiosk(settings)
+    def __init__(self, settings: Conversation = SETTINGS, link: e.Link = e.Link.UP, audio: Audio = UNCONFIRMED) -> None:
+        self.kiosk = Kiosk(settings, audio)
         self.now = 1000.0
         self.seen: list[Effect] = []
         self.do(e.Started(), e.LinkChanged(link))
@@ -123,7 +127,7 @@ def test_barge_in_silences_first_then_tells_what_was_heard_then_asks() -> None:
     first = s.ask()
     s.hear(first)
     s.wait(1)
-    assert s.do(e.Pressed()) == [f.StopSpeaking(first), f.BeginUtterance(2, 0)]
+    assert s.do(e.Pressed()) == [f.StopSpeaking(first), f.BeginUtterance(2, -TAIL_MS)]
     s.wait(1)
     assert s.do(e.Released(), e.UtteranceEnded(2, 1200)) == [f.EndUtterance(2, SETTINGS.post_roll_ms)]
     assert s.do(e.SpeakingStopped(first, 987)) == [f.Interrupt(first, 987), f.Ask(2)]
@@ -139,6 +143,7 @@ def test_nobody_is_invited_to_talk_to_nobody() -> None:
     ):
         s = Scene()
         s.do(trouble)
+        s.wait(SIGN_SOUNDS_AT_MOST_S)
         assert s.do(e.Pressed()) == [f.GiveSign(Sign.OUT_OF_ORDER)]
         assert s.state is State.READY
 
@@ -220,7 +225,7 @@ def test_the_rest_of_a_cut_answer_has_a_time_limit_and_can_be_pressed_away() -> 
     assert s.wait(1) == [f.CancelAnswer(2), f.GiveSign(Sign.SORRY)]
     s = Scene()
     cut(s, s.ask())
-    assert s.do(e.Pressed())[:2] == [f.CancelAnswer(2), f.BeginUtterance(3, 0)]
+    assert s.do(e.Pressed())[:2] == [f.CancelAnswer(2), f.BeginUtterance(3, -TAIL_MS)]
 
 
 @pytest.mark.parametrize("trouble", [e.LinkChanged(e.Link.REFUSED), e.FaultRaised(e.Fault.SPEAKER)])
@@ -262,13 +267,13 @@ def test_an_earcon_never_lands_in_an_utterance() -> None:
     s.wait(0.1)
     s.do(e.Released())
     s.wait(0.3)
-    assert s.do(e.Pressed()) == [f.CutSign(), f.BeginUtterance(2, 0)]
+    assert s.do(e.Pressed()) == [f.CutSign(), f.BeginUtterance(2, -TAIL_MS)]
     s.wait(0.1)
     s.do(e.Released())
     s.wait(0.4)
     s.do(e.SignFinished(), e.SignFinished())
-    s.wait(0.1)
-    assert s.do(e.Pressed()) == [f.BeginUtterance(3, 100)]
+    s.wait(0.2)
+    assert s.do(e.Pressed()) == [f.BeginUtterance(3, 200 - TAIL_MS)]
 
 
 def test_the_visitor_is_forgotten_once_and_only_after_a_conversation() -> None:

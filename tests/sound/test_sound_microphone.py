@@ -59,8 +59,9 @@ def place(heard: Floats, piece: Floats) -> tuple[int, float]:
 class Ear:
     """A running microphone and what it reported."""
 
-    def __init__(self, device: str = PrivatePulse.MICROPHONE) -> None:
-        self.microphone = AlsaMicrophone(Audio(microphone=device), pre_roll_max_ms=2000, max_utterance_ms=60_000)
+    def __init__(self, device: str = PrivatePulse.MICROPHONE, channel: int | None = None) -> None:
+        settings = Audio(microphone=device, microphone_channel=channel)
+        self.microphone = AlsaMicrophone(settings, pre_roll_max_ms=2000, max_utterance_ms=60_000)
         self._send, self.events = trio.open_memory_channel[MicrophoneEvent](100)
 
     def report(self, event: MicrophoneEvent) -> None:
@@ -89,8 +90,8 @@ class Ear:
 
 
 @asynccontextmanager
-async def listening(timeout_s: float = 60.0) -> AsyncIterator[Ear]:
-    ear = Ear()
+async def listening(timeout_s: float = 60.0, ear: Ear | None = None) -> AsyncIterator[Ear]:
+    ear = ear or Ear()
     with trio.fail_after(timeout_s):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ear.microphone.run, ear.report)
@@ -217,3 +218,51 @@ async def test_alsas_null_device_is_no_microphone() -> None:
             assert isinstance(raised, FaultRaised)
             assert utterance.size == 0  # what null "captures" is this process's memory
             nursery.cancel_scope.cancel()
+
+
+async def test_one_channel_of_two_is_heard_unmixed(pulse: PrivatePulse, tmp_path: Path) -> None:
+    left, right = speech(2, seed=1), speech(2, seed=2)
+    both = np.stack((left, right), axis=1).ravel() / 2
+    with wave.open(str(tmp_path / "both.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(pcm_of(both))
+    sink = pulse.load_module(
+        "module-null-sink", "sink_name=stereo", "rate=48000", "channels=2", "format=s16le", "norewinds=1"
+    )
+    likeness: dict[int | None, tuple[float, float]] = {}
+    for channel in (0, 1, None):
+        async with listening(ear=Ear("pulse:stereo.monitor", channel)) as ear:
+            utterance = ear.microphone.begin(1, 0)
+            await ear.grown(utterance, 100)
+            speaking = pulse.speak(tmp_path / "both.wav", "stereo")
+            while place(samples_of(utterance.since(0)), left + right)[1] < 0.4:
+                await ear.grown(utterance, utterance.duration_ms + 200)
+            pulse.hush(speaking)
+        heard = samples_of(utterance.since(0))
+        likeness[channel] = (place(heard, left)[1], place(heard, right)[1])
+    pulse.unload_module(sink)
+    assert likeness[0][0] > 0.9 and likeness[0][1] < 0.3
+    assert likeness[1][1] > 0.9 and likeness[1][0] < 0.3
+    assert min(likeness[None]) > 0.6  # either is half of the mix
+
+
+async def test_a_muted_microphone_is_a_fault_after_three_presses_until_it_hears(
+    pulse: PrivatePulse, tmp_path: Path
+) -> None:
+    wav = save(tmp_path / "said.wav", speech(6))
+    pulse.mute("source", "mic.monitor")
+    async with listening() as ear:
+        for turn in (1, 2, 3):
+            utterance = ear.microphone.begin(turn, 0)
+            await ear.grown(utterance, 500)
+            ear.microphone.end(turn, 0)
+            assert isinstance(await ear.events.receive(), UtteranceEnded)
+        raised = await ear.events.receive()
+        assert isinstance(raised, FaultRaised)
+        assert "hears nothing for 3 presses" in raised.cause
+        pulse.mute("source", "mic.monitor", False)
+        speaking = pulse.speak(wav)
+        assert await ear.events.receive() == FaultCleared(Fault.MICROPHONE)
+        pulse.hush(speaking)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
+from monitor import AUDIBLE, PIECE, place, recorded, silence_after, speaking, speech
 
-from kioskd.audio.arrays import Floats, np, pcm_of, samples_of
+from kioskd.audio.arrays import np, pcm_of, samples_of
 from kioskd.audio.earcons import earcon
-from kioskd.audio.pcm import RATE_HZ, bytes_of
-from kioskd.audio.ports import SpeakerEvent
-from kioskd.audio.speaker import AlsaSpeaker
-from kioskd.config.schema import Audio
+from kioskd.audio.pcm import RATE_HZ
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import (
     FaultCleared,
@@ -31,105 +27,8 @@ from kioskd.simulator.pulse import PrivatePulse
 
 pytestmark = pytest.mark.sound
 
-PATIENCE_S = 30
-PIECE = bytes_of(100)
-QUIET_FRAMES = RATE_HZ // 5
-AUDIBLE = 0.01
-BARGE_INS = 20
-
-
-def speech(seconds: float, seed: int) -> Floats:
-    """Noise in the band of speech at a steady loudness: no two windows are alike, and resampling spares it."""
-    frames = int(seconds * RATE_HZ)
-    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(frames))
-    pitch = np.fft.rfftfreq(frames, 1 / RATE_HZ)
-    spectrum[(pitch < 200) | (pitch > 4000)] = 0
-    sound = np.fft.irfft(spectrum, frames)
-    return np.asarray(sound / np.abs(sound).max() * 0.8, dtype=np.float64)
-
-
-def place(record: Floats, piece: Floats) -> tuple[int, float]:
-    """Where `piece` begins in `record`, in frames, and the normalised correlation there."""
-    size = 1 << (len(record) + len(piece)).bit_length()
-    product = np.fft.irfft(np.fft.rfft(record, size) * np.conj(np.fft.rfft(piece, size)), size)
-    at = int(np.argmax(product[: max(1, len(record) - len(piece) + 1)]))
-    window = record[at : at + len(piece)]
-    norm = float(np.linalg.norm(window) * np.linalg.norm(piece))
-    return at, float(product[at]) / norm if norm else 0.0
-
-
-class Room:
-    """A running speaker, what it reported, and what its monitor recorded."""
-
-    def __init__(self, speaker: AlsaSpeaker) -> None:
-        self.speaker = speaker
-        self.events: list[SpeakerEvent] = []
-        self._news = trio.Event()
-
-    def report(self, event: SpeakerEvent) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    async def until(self, arrived: Callable[[], bool]) -> None:
-        with trio.fail_after(PATIENCE_S):
-            while not arrived():
-                self._news = trio.Event()
-                with trio.move_on_after(0.02):
-                    await self._news.wait()
-
-    async def hear(self, event: SpeakerEvent) -> None:
-        await self.until(lambda: event in self.events)
-
-    async def hear_any(self, kind: type[SpeakerEvent]) -> SpeakerEvent:
-        await self.until(lambda: any(isinstance(event, kind) for event in self.events))
-        return next(event for event in self.events if isinstance(event, kind))
-
-    def say(self, turn: int, pcm: bytes) -> None:
-        """All of it at once, in the pieces of a network: faster than real time."""
-        for start in range(0, len(pcm), PIECE):
-            self.speaker.play(turn, pcm[start : start + PIECE])
-
-
-@asynccontextmanager
-async def speaking() -> AsyncIterator[Room]:
-    room = Room(AlsaSpeaker(Audio(speaker=PrivatePulse.SPEAKER)))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(room.speaker.run, room.report)
-        yield room
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def recorded(pulse: PrivatePulse, tmp_path: Path) -> AsyncIterator[Callable[[], Floats]]:
-    """While inside, the speaker's monitor is recorded; the value reads what there is of it."""
-    raw = tmp_path / "monitor.raw"
-    # a null sink renders in blocks of what its monitor asks for: they are the ruler's marks
-    command = ["parec", "--device=spk.monitor", "--format=s16le", f"--rate={RATE_HZ}", "--channels=1", "--raw"]
-    with raw.open("wb") as sink:
-        parec = subprocess.Popen([*command, "--latency-msec=5"], stdout=sink, env={**os.environ, **pulse.environment})
-
-    def record() -> Floats:
-        heard = raw.read_bytes()
-        return samples_of(heard[: len(heard) // 2 * 2])
-
-    with trio.fail_after(PATIENCE_S):
-        while raw.stat().st_size == 0:
-            await trio.sleep(0.01)
-    try:
-        yield record
-    finally:
-        parec.terminate()
-        parec.wait()
-
-
-async def silence_after(record: Callable[[], Floats], sounded: int = 0) -> Floats:
-    """Wait until the record ends in silence, beyond frame `sounded`."""
-    with trio.fail_after(PATIENCE_S):
-        while True:
-            heard = record()
-            if len(heard) > sounded + QUIET_FRAMES and np.abs(heard[-QUIET_FRAMES:]).max() < AUDIBLE:
-                return heard
-            await trio.sleep(0.05)
+BARGE_INS = 100
+UNDERRUNS_AT_MOST = 5  # a busy machine's; what was heard is then told less exactly
 
 
 async def test_an_answer_is_heard_whole_in_place_and_without_a_gap(pulse: PrivatePulse, tmp_path: Path) -> None:
@@ -167,16 +66,15 @@ async def test_an_answer_in_bursts_with_network_jitter_has_no_gap(pulse: Private
 
 
 async def test_barge_ins_tell_what_was_heard(pulse: PrivatePulse, tmp_path: Path, record_property: Callable) -> None:
-    chance, errors, previous_end = random.Random(11), [], 0
+    chance, errors, previous_end, underruns = random.Random(11), [], 0, 0
     async with speaking() as room, recorded(pulse, tmp_path) as record:
         for turn in range(1, BARGE_INS + 1):
-            answer = speech(3, seed=100 + turn)
+            answer = speech(1, seed=100 + turn)
             room.say(turn, pcm_of(answer))
             await room.hear(SpeakingStarted(turn))
-            await trio.sleep(0.15 + chance.random())
+            await trio.sleep(0.12 + 0.4 * chance.random())
             room.speaker.stop(turn)
-            await room.until(lambda: any(isinstance(event, SpeakingStopped) for event in room.events))
-            stopped = next(event for event in room.events if isinstance(event, SpeakingStopped))
+            stopped = await room.hear_any(SpeakingStopped)
             room.events.clear()
             assert stopped.turn == turn
             heard = await silence_after(record, previous_end)
@@ -186,13 +84,16 @@ async def test_barge_ins_tell_what_was_heard(pulse: PrivatePulse, tmp_path: Path
             assert between.max(initial=0) < AUDIBLE
             audible = np.nonzero(np.abs(heard[previous_end:]) > AUDIBLE)[0]
             true_ms = (int(audible[-1]) + 1 - start) * 1000 / RATE_HZ
-            errors.append(stopped.heard_ms - true_ms)
+            if room.speaker.xruns == underruns:
+                errors.append(stopped.heard_ms - true_ms)
+            underruns = room.speaker.xruns
             previous_end += int(audible[-1]) + 1
     off = sorted(abs(error) for error in errors)
     record_property("heard_ms_off", errors)
     print("heard off by ms:", [round(error, 1) for error in errors])
+    assert len(off) >= BARGE_INS - UNDERRUNS_AT_MOST
     assert off[-1] <= 25
-    assert off[int(BARGE_INS * 0.95) - 1] <= 10
+    assert off[int(len(off) * 0.95) - 1] <= 10
 
 
 async def test_nothing_of_a_cut_answer_follows_before_the_next(pulse: PrivatePulse, tmp_path: Path) -> None:
@@ -294,3 +195,18 @@ async def test_a_stalled_card_does_not_hold_up_a_barge_in(pulse: PrivatePulse) -
         room.say(2, pcm_of(speech(0.5, seed=62)))
         room.speaker.finish(2)
         await room.hear(SpeakingFinished(2, 500))
+
+
+async def test_a_frozen_sound_server_is_seen_by_the_heartbeat_and_holds_up_nobody(pulse: PrivatePulse) -> None:
+    async with speaking() as room:
+        room.say(1, pcm_of(speech(5, seed=71)))
+        await room.hear(SpeakingStarted(1))
+        pulse.freeze()
+        await room.until(lambda: time.monotonic() - room.speaker.heartbeat > 1.5)  # idle, it beats twice a second
+        room.speaker.stop(1)
+        await room.hear_any(SpeakingStopped)
+        pulse.thaw()
+        await room.until(lambda: time.monotonic() - room.speaker.heartbeat < 1)
+        room.say(2, pcm_of(speech(0.5, seed=72)))
+        room.speaker.finish(2)
+        await room.hear_any(SpeakingFinished)

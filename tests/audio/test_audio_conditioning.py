@@ -1,0 +1,95 @@
+"""Captured sound is cleaned without moving a frame, and measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kioskd.audio.conditioning import Conditioner
+from kioskd.audio.pcm import RATE_HZ
+
+BLOCK = RATE_HZ // 50
+
+
+def tone(seconds: float, peak: float = 6000.0, hz: float = 440.0) -> np.ndarray:
+    return peak * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
+
+
+def pcm(samples: np.ndarray) -> bytes:
+    return np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes()
+
+
+def run(samples: np.ndarray, size: int = BLOCK) -> np.ndarray:
+    conditioner = Conditioner()
+    blocks = [samples[at : at + size] for at in range(0, len(samples), size)]
+    return np.frombuffer(b"".join(conditioner.process(pcm(block)).pcm for block in blocks), "<i2").astype(float)
+
+
+@pytest.mark.parametrize("size", [BLOCK, 5 * BLOCK, 777])
+@pytest.mark.parametrize("offset", [40.0, -3000.0])
+def test_a_constant_part_goes_and_the_voice_stays_where_it_was(offset: float, size: int) -> None:
+    said = tone(4.0)
+    heard = run(said + offset, size)
+    assert len(heard) == len(said)
+    settled = slice(RATE_HZ, None)
+    assert abs(np.mean(heard[settled])) < 3
+    assert np.abs((heard - said)[settled]).max() < 60  # 1 % of the voice
+
+
+def test_sound_without_a_constant_part_passes_to_the_bit() -> None:
+    said = np.rint(tone(1.0, hz=400.0))  # whole periods in each block
+    assert np.array_equal(run(said), said)
+
+
+def test_a_constant_part_that_changes_fades_without_a_click() -> None:
+    heard = run(np.concatenate((np.zeros(RATE_HZ), np.full(6 * RATE_HZ, 2000.0))))
+    steps = np.abs(np.diff(heard))
+    assert np.sort(steps)[-2] < 3  # but for the step in the sound itself
+    assert abs(heard[-1]) < 200
+
+
+def test_another_device_is_learned_anew() -> None:
+    conditioner = Conditioner()
+    for _ in range(200):
+        conditioner.process(pcm(np.full(BLOCK, 2000.0)))
+    conditioner.reset()
+    cleaned = np.frombuffer(conditioner.process(pcm(np.full(BLOCK, -500.0))).pcm, "<i2")
+    assert np.abs(cleaned).max() <= 1
+
+
+def test_frames_at_the_rails_are_counted_before_anything_is_removed() -> None:
+    samples = np.full(BLOCK, 100.0)
+    samples[[3, 4, 5]] = 32767
+    samples[9] = -32768
+    assert Conditioner().process(pcm(samples)).clipped == 4
+    assert Conditioner().process(pcm(np.minimum(samples, 100))).clipped == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_full_scale_stays_full_scale_when_the_constant_part_is_on_the_other_side(sign: int) -> None:
+    conditioner = Conditioner()
+    for _ in range(200):
+        conditioner.process(pcm(np.full(BLOCK, sign * -2000.0)))
+    samples = np.full(BLOCK, sign * -2000.0)
+    samples[100:110] = sign * 32767
+    cleaned = np.frombuffer(conditioner.process(pcm(samples)).pcm, "<i2") * float(sign)
+    assert cleaned[100:110].min() >= 32767
+
+
+def test_the_loudest_20_ms_count_however_long_the_block_is() -> None:
+    samples = np.zeros(5 * BLOCK)
+    samples[2 * BLOCK : 3 * BLOCK] = tone(0.02, peak=1000.0, hz=500.0)
+    assert Conditioner().process(pcm(samples)).loudest == pytest.approx(1000 / 2**0.5, rel=0.01)
+    assert Conditioner().process(pcm(samples[:100])).loudest == 0.0
+
+
+@given(st.lists(st.binary(min_size=1, max_size=400), min_size=1, max_size=20))
+def test_any_sound_comes_out_frame_for_frame(blocks: list[bytes]) -> None:
+    conditioner = Conditioner()
+    for half in blocks:
+        block = half * 2  # whole frames
+        done = conditioner.process(block)
+        assert len(done.pcm) == len(block)
+        assert done.frames == len(block) // 2
