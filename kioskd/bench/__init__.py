@@ -1,0 +1,1 @@
+"""What the kiosk costs, each figure beside what others need for the same work in the same run (scripts/bench)."""

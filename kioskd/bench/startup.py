@@ -1,0 +1,92 @@
+"""From nothing to an open session, in a fresh process: `python -m kioskd.bench.startup bare|kiosk|openai PORT CA FILE`.
+
+Prints the processor time until then and the memory a while later. At its top it imports nothing that costs.
+"""
+
+import os
+import sys
+
+from kioskd.bench.process import cpu_ms, rss_mb
+
+SETTLE_S = 1.5  # devices are open, what start-up needed is freed
+
+
+def bare() -> None:
+    """The interpreter alone."""
+    _tell(cpu_ms())
+
+
+def kiosk(settings_file: str) -> None:
+    """`kioskd run` until its link is up, on a sound server and gpiozero's mock pins."""
+    import kioskd.__main__  # noqa: F401 - it finds the subcommand, and imports all of them
+    from kioskd.config.load import load
+
+    settings = load(settings_file)
+
+    import trio
+
+    from kioskd import composition, log
+    from kioskd.dialogue.effects import Effect
+    from kioskd.dialogue.events import Event, Link, LinkChanged
+
+    log.set_up(settings.log.level)
+
+    async def run() -> None:
+        daemon = composition.build_daemon(settings)
+        up = trio.Event()
+
+        def see(what: Event | Effect, now: float) -> None:
+            if isinstance(what, LinkChanged) and what.link is Link.UP:
+                up.set()
+
+        daemon.observe(composition.TurnLog(settings.log))
+        daemon.observe(see)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.run)
+            await up.wait()
+            spent_ms = cpu_ms()
+            await trio.sleep(SETTLE_S)
+            _tell(spent_ms)
+
+    trio.run(run)
+
+
+def openai(port: str, ca: str) -> None:
+    """The `openai` package's realtime client, connected."""
+    import asyncio
+    import ssl
+
+    from openai import AsyncOpenAI
+
+    async def run() -> None:
+        client = AsyncOpenAI(api_key="a-key-for-loopback", websocket_base_url=f"wss://127.0.0.1:{port}/v1")
+        context = ssl.create_default_context()
+        context.load_verify_locations(cafile=ca)
+        async with client.realtime.connect(
+            model="bench",
+            websocket_connection_options={"ssl": context},  # type: ignore[typeddict-unknown-key]
+        ) as connection:
+            await connection.session.update(session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+            async for event in connection:
+                if event.type == "session.updated":
+                    break
+            spent_ms = cpu_ms()
+            await asyncio.sleep(SETTLE_S)
+            _tell(spent_ms)
+
+    asyncio.run(run())
+
+
+def _tell(spent_ms: float) -> None:
+    print(f'{{"cpu_ms": {spent_ms}, "rss_mb": {rss_mb()}}}', flush=True)
+    os._exit(0)  # what a goodbye costs is not asked
+
+
+if __name__ == "__main__":
+    what, port_, ca_, file_ = sys.argv[1:]
+    if what == "kiosk":
+        kiosk(file_)
+    elif what == "openai":
+        openai(port_, ca_)
+    else:
+        bare()
