@@ -14,6 +14,8 @@ from kioskd.simulator.server import serve
 from kioskd.simulator.settings import SimulatorSettings
 from kioskd.talk import talk
 
+pytestmark = pytest.mark.long
+
 MS = 48
 LOUD = b"\x00\x20\x00\xe0"
 

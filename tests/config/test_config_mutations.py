@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kioskd.config.load import SettingsError, load, parse
 from kioskd.config.schema import Settings
+
+pytestmark = pytest.mark.long
 
 DOCUMENTED = (Path(__file__).parents[2] / "config" / "kioskd.yaml").read_text()
 # Without its comments: shorter, and nearly every mutation hits a setting.

@@ -17,6 +17,8 @@ from kioskd.local.faq import FaqError, load_faq
 from kioskd.local.hear import Heard, Recogniser, RecogniserError
 from kioskd.local.speak import synthesise
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("pocketsphinx")
 
 DEMO = load_faq(Path(__file__).parents[2] / "config" / "demo-faq.yaml")

@@ -21,6 +21,8 @@ from kioskd.simulator.faults.channel import FaultyChannel
 from kioskd.simulator.faults.phases import PhaseTracker
 from kioskd.simulator.faults.script import FaultScript, Rule
 
+pytestmark = pytest.mark.long
+
 PATIENCE_S = 30.0  # virtual; for what never comes
 AUDIO = ("response.output_audio.delta", "response.audio.delta")
 SOUND = tone(2000)

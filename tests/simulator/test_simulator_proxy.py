@@ -23,6 +23,8 @@ from kioskd.simulator.server import serve
 from kioskd.simulator.settings import Pace, SimulatorError, SimulatorSettings
 from kioskd.simulator.sound import encoded
 
+pytestmark = pytest.mark.long
+
 GUARD_S = 20.0  # a test that hangs fails
 MILD = Weather(stall_s=0.2, bytes_per_s=40_000, jitter_s=0.02)
 TEXT = bytes(range(256)) * 16
