@@ -12,8 +12,8 @@ from itertools import pairwise
 from attrs import frozen
 
 from kioskd.audio.arrays import np
+from kioskd.audio.pcm import BYTES_PER_MS as BYTES_PER_MS
 
-BYTES_PER_MS = 48  # s16le mono at 24 kHz
 MAX_TURN = 0x3FFF
 PART_MS = 4096  # longer than any sound of a run
 ANSWER, SECOND_PART, THIRD_PART, QUESTION = range(4)

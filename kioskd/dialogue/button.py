@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kioskd.dialogue.effects import Announce, AwaitSilence, BeginUtterance, RepeatAnswer, Sign, State, TestSound
 from kioskd.dialogue.events import Event, Fault, FellSilent, Released
 from kioskd.dialogue.scene import Scene
 from kioskd.dialogue.turn import Question, Turn
+
+Outcome = Callable[[Scene, Event, float], None]
 
 LATE_TAP_S = 0.6  # a tap that comes so shortly after silence ended the utterance was meant to end it
 
@@ -26,19 +30,11 @@ def press_early(scene: Scene, event: Event, now: float) -> None:
 
 
 def press_thinking(scene: Scene, event: Event, now: float) -> None:
-    if _is_late_tap(scene, now):
-        return
-    scene.give_up_on_answer()
-    scene.end_turn(now)
-    press(scene, event, now)
+    _leave_unheard(scene, press, event, now)
 
 
 def barge_in(scene: Scene, event: Event, now: float) -> None:
-    if scene.stop_by is not None or _is_late_tap(scene, now):
-        return  # the kiosk is leaving, and takes no new turn; or the tap was for the question
-    scene.silence()
-    scene.end_turn(now)
-    press(scene, event, now)
+    _break_in(scene, press, event, now)
 
 
 def release(scene: Scene, event: Released, now: float) -> None:
@@ -80,18 +76,11 @@ def double_press(scene: Scene, event: Event, now: float) -> None:
 
 
 def double_in_turn(scene: Scene, event: Event, now: float) -> None:
-    if _is_late_tap(scene, now):
-        return
-    scene.give_up_on_answer()
-    scene.end_turn(now)
-    double_press(scene, event, now)
+    _leave_unheard(scene, double_press, event, now)
 
 
 def double_barge_in(scene: Scene, event: Event, now: float) -> None:
-    if scene.stop_by is None and not _is_late_tap(scene, now):
-        scene.silence()
-        scene.end_turn(now)
-        double_press(scene, event, now)
+    _break_in(scene, double_press, event, now)
 
 
 # -- the owner's button
@@ -114,6 +103,22 @@ def _say_it(scene: Scene, late_ms: int, now: float) -> None:
         scene.abandon(Sign.TOO_SHORT, now)
     else:
         scene.end_utterance(max(0, settings.post_roll_ms - late_ms), now)
+
+
+def _leave_unheard(scene: Scene, then: Outcome, event: Event, now: float) -> None:
+    """The turn under way ends without an answer, for what the press wants."""
+    if not _is_late_tap(scene, now):
+        scene.give_up_on_answer()
+        scene.end_turn(now)
+        then(scene, event, now)
+
+
+def _break_in(scene: Scene, then: Outcome, event: Event, now: float) -> None:
+    """The answer is broken off, for what the press wants; not by a kiosk that is leaving, which takes no new turn."""
+    if scene.stop_by is None and not _is_late_tap(scene, now):
+        scene.silence()
+        scene.end_turn(now)
+        then(scene, event, now)
 
 
 def _is_late_tap(scene: Scene, now: float) -> bool:

@@ -11,13 +11,13 @@ from attrs import define, evolve
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
 from kioskd.endpoints.breaker import Breaker, BreakerState
 from kioskd.endpoints.loud import LoudOnce
+from kioskd.endpoints.play_out import PlayOut
 from kioskd.endpoints.port import Endpoint, EndpointEvent, LinkStatus, Report, Utterance
+from kioskd.endpoints.recovery import STEADY_S
 
 log = logging.getLogger(__name__)
 
-STEADY_S = 60.0  # a link that was up for so long has proved itself, though nobody asked anything
 HOME_LOOK_S = 1.0  # while another endpoint than the preferred one serves
-PLAY_OUT_S = 2.0  # after the end of an answer's sound by its length
 
 Command = Callable[[Endpoint], None]
 Watch = Callable[[Callable[[], None]], Awaitable[None]]
@@ -55,7 +55,7 @@ class Failover:
         self._link = LinkChanged(Link.DOWN)
         self._unanswered: list[Command] = []  # what the turn under way consists of, for another endpoint to do over
         self._turn: int | None = None
-        self._plays_until = 0.0
+        self._play_out = PlayOut()
         self._changes = LoudOnce(log)
 
     # The port
@@ -105,7 +105,7 @@ class Failover:
     def interrupt(self, turn: int, heard_ms: int) -> None:
         """See port."""
         self._settle(turn)
-        self._plays_until = 0.0
+        self._play_out.stopped()
         self._serving.endpoint.interrupt(turn, heard_ms)
 
     def forget(self) -> None:
@@ -148,7 +148,7 @@ class Failover:
 
     @property
     def _idle(self) -> bool:
-        return self._turn is None and trio.current_time() >= self._plays_until + PLAY_OUT_S
+        return self._turn is None and self._play_out.over(trio.current_time())
 
     # The members
 
@@ -189,7 +189,7 @@ class Failover:
                 member.breaker.proved()
                 if member is self._members[0]:
                     self._changes.forget()
-                self._plays_until = max(self._plays_until, trio.current_time()) + duration_ms / 1000
+                self._play_out.sounded(duration_ms, trio.current_time())
                 self._settle(turn)
             case AnswerEnded(turn, ending):
                 if ending is Ending.FAILED:
@@ -271,7 +271,6 @@ class Failover:
     def _go_home(self, member: Member) -> None:
         away, self._serving = self._serving, member
         self._changes.over(f"{member.name}: answers again, in place of {away.name}")
-        self._stop(away)
         for other in self._members[self._members.index(member) + 1 :]:
             self._stop(other)
         self._tell(LinkChanged(Link.UP))

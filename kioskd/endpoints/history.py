@@ -10,9 +10,9 @@ from attrs import define, field
 from kioskd.config.schema import Conversation
 from kioskd.dialogue.events import Speaker
 from kioskd.endpoints.port import Utterance
+from kioskd.realtime.codec import BYTES_PER_MS
 from kioskd.realtime.replay import Said
 
-BYTES_PER_MS = 48  # s16le mono at 24 kHz
 SOUND_BYTES_MAX = 20_000 * BYTES_PER_MS  # of questions that nobody wrote down: 20 s go out again in a second or two
 TEXT_MAX = 4000  # characters of one answer: more than anybody listens to
 INTERRUPTED = " … [interrupted about here]"  # where, is an estimate from how much of its sound was heard
@@ -103,7 +103,7 @@ class History:
     def replay(self) -> list[Said]:
         """What a new session begins with: the latest turns that had an answer, oldest first, within the bounds."""
         said: list[Said] = []
-        characters, sound = self.settings.history_characters, SOUND_BYTES_MAX
+        characters = self.settings.history_characters
         for exchange in reversed(self._answered()):
             characters -= len(exchange.question) + len(exchange.heard_text)
             if characters < 0:
@@ -112,8 +112,7 @@ class History:
                 said.append(Said(Speaker.KIOSK, exchange.heard_text))
             if exchange.question:
                 said.append(Said(Speaker.VISITOR, exchange.question))
-            elif exchange.sound is not None and exchange.sound.size <= sound:
-                sound -= exchange.sound.size
+            elif exchange.sound is not None:  # as much of it as `asked` has kept
                 said.append(Said(Speaker.VISITOR, pcm=exchange.sound.since(0)))
             else:
                 self.lost_questions += 1

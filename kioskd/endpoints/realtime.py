@@ -21,6 +21,7 @@ from kioskd.endpoints.history import History
 from kioskd.endpoints.line import Dial, Line
 from kioskd.endpoints.loud import LoudOnce
 from kioskd.endpoints.pending import PendingTurn, RequestWindow
+from kioskd.endpoints.play_out import PlayOut
 from kioskd.endpoints.policy import LIMIT_CODES, TROUBLE_CODES, Failure, Kind
 from kioskd.endpoints.port import EndpointEvent, LinkStatus, Report, Utterance
 from kioskd.endpoints.recovery import Recovery
@@ -29,8 +30,6 @@ from kioskd.realtime.events import Oddity, Saying, SessionError, SessionEvent, S
 from kioskd.realtime.replay import CONTINUE, Said
 
 log = logging.getLogger(__name__)
-
-PLAY_OUT_S = 2.0  # after the end of an answer's sound by its length: what starting late, underruns and signs may add
 
 
 class RealtimeEndpoint:
@@ -59,7 +58,7 @@ class RealtimeEndpoint:
         self._report: Report = _report_to_nobody
         self._nursery: trio.Nursery | None = None
         self._pending: PendingTurn | None = None
-        self._plays_until = 0.0
+        self._play_out = PlayOut()
         self._requests = RequestWindow(settings.requests_per_minute)
         self._turn_alarm = Alarm(self._give_up_turn)
         self._line: Line | None = None  # the one that serves, or tries to
@@ -125,7 +124,7 @@ class RealtimeEndpoint:
 
     def interrupt(self, turn: int, heard_ms: int) -> None:
         """See port."""
-        self._plays_until = 0.0
+        self._play_out.stopped()
         self._history.interrupted(turn, heard_ms)
         for connection in self._connections():
             connection.session.interrupt(turn, heard_ms)
@@ -264,7 +263,7 @@ class RealtimeEndpoint:
             case AnswerAudio(turn, _, duration_ms):
                 self._recovery.proved_useful()
                 self._history.sounded(turn, duration_ms)
-                self._plays_until = max(self._plays_until, trio.current_time()) + duration_ms / 1000
+                self._play_out.sounded(duration_ms, trio.current_time())
                 self._drop_pending(turn)
                 self._report(event)
             case AnswerEnded(turn):
@@ -284,7 +283,7 @@ class RealtimeEndpoint:
         return self._is_idle()
 
     def _is_idle(self) -> bool:
-        return self._pending is None and trio.current_time() >= self._plays_until + PLAY_OUT_S
+        return self._pending is None and self._play_out.over(trio.current_time())
 
     def is_current(self, line: Line) -> bool:
         """Whether this line serves."""

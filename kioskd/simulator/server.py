@@ -172,7 +172,7 @@ class _Door:
         try:
             with trio.CancelScope() as scope:
                 await _Connection(self._app, self._config, self._context, stream, scope)
-        except Exception as error:
+        except Exception as error:  # the edge of one client: the others are served on
             _log.warning("a client of the simulator broke the protocol and is cut off: %r", error)
         finally:
             self._streams.discard(stream)

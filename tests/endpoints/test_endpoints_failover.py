@@ -14,8 +14,9 @@ from kioskd.config import schema
 from kioskd.config.schema import Dialect
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
 from kioskd.endpoints.breaker import LONGEST_OPEN_S, Breaker
-from kioskd.endpoints.failover import PLAY_OUT_S, Failover, Member
+from kioskd.endpoints.failover import Failover, Member
 from kioskd.endpoints.history import History
+from kioskd.endpoints.play_out import PLAY_OUT_S
 from kioskd.endpoints.policy import OWNER_PROBE_S, Failure, Kind
 from kioskd.endpoints.realtime import RealtimeEndpoint
 

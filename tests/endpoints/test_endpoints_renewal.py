@@ -12,8 +12,9 @@ from honest_peer import HonestPeer
 from kioskd.config.schema import Dialect
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
 from kioskd.endpoints.history import INTERRUPTED, SOUND_BYTES_MAX
+from kioskd.endpoints.play_out import PLAY_OUT_S
 from kioskd.endpoints.policy import Failure, Kind
-from kioskd.endpoints.realtime import PLAY_OUT_S, RealtimeEndpoint
+from kioskd.endpoints.realtime import RealtimeEndpoint
 from kioskd.endpoints.renewal import RENEW_BEFORE_S, renewal_due_s
 
 LIMIT_S = 600.0
