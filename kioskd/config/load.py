@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kioskd.config.files import MissingFileError, UnreadableFileError, read_small_file
 from kioskd.config.meaning import check
+from kioskd.config.migrations import migrated
 from kioskd.config.problems import Problem, SettingsError
 from kioskd.config.schema import Settings
 from kioskd.config.shape import shape
@@ -35,7 +36,7 @@ def parse(text: str, name: str) -> Settings:
     text = text.removeprefix("\ufeff")
     leaks = find_keys(text, name)
     try:
-        settings, lines = shape(compose(text, name), name)
+        settings, lines = shape(migrated(compose(text, name), name), name)
         problems = list(check(settings, lines))
     except SettingsError as error:
         raise SettingsError([*leaks, *error.problems]) from None

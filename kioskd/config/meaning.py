@@ -11,7 +11,19 @@ from kioskd.config import addresses
 from kioskd.config.files import UnreadableFileError, read_small_file
 from kioskd.config.pins import ALLOWED_PINS, bcm_number
 from kioskd.config.problems import Problem
-from kioskd.config.schema import Audio, Conversation, Dialect, Endpoint, KeySource, LampKind, Panel, Settings
+from kioskd.config.schema import (
+    Audio,
+    Conversation,
+    Dialect,
+    Echo,
+    Endpoint,
+    KeySource,
+    LampKind,
+    Metrics,
+    Panel,
+    Settings,
+    Webhook,
+)
 from kioskd.config.shape import Lines
 
 MAX_CA_BYTES = 1024 * 1024  # all of Debian's certificate authorities take 0.2 MiB
@@ -35,6 +47,8 @@ def check(settings: Settings, lines: Lines) -> Iterator[Problem]:
         *_below("conversation", _conversation(settings.conversation)),
         *_below("audio", _audio(settings.audio)),
         *_below("panel", _panel(settings.panel)),
+        *_below("metrics", _metrics(settings.metrics)),
+        *_below("webhook", _webhook(settings.webhook)),
     ]
     first: dict[str, int] = {}
     for number, endpoint in enumerate(settings.endpoints):
@@ -73,6 +87,14 @@ def _audio(audio: Audio) -> Iterator[Finding]:
                 f"{least} ms or more, not {audio.buffer_ms}"
             ),
         )
+    if audio.sounds.listening != "none" and audio.echo not in (Echo.HARDWARE, Echo.SOFTWARE):
+        yield (
+            "sounds.listening",
+            "would be recorded with the visitor: must be none, unless echo is hardware or software",
+        )
+    daily_at = audio.self_test.daily_at
+    if daily_at != "none" and not _TIME_OF_DAY.fullmatch(daily_at):
+        yield "self_test.daily_at", 'must be none, or a time of day with four digits, "00:00" to "23:59"'
     if audio.night is not None:
         for key, text in (("begin", audio.night.begin), ("end", audio.night.end)):
             if not _TIME_OF_DAY.fullmatch(text):
@@ -116,6 +138,16 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
         yield from _proxy(endpoint.proxy)
     if endpoint.extra_ca is not None and (fault := _fault_of_ca(endpoint.extra_ca)):
         yield "extra_ca", f"{endpoint.extra_ca} {fault}"
+
+
+def _metrics(metrics: Metrics | None) -> Iterator[Finding]:
+    if metrics is not None and not (metrics.textfile.startswith("/") and metrics.textfile.endswith(".prom")):
+        yield "textfile", "must be the whole path of a file that ends with .prom, since node_exporter reads no other"
+
+
+def _webhook(webhook: Webhook | None) -> Iterator[Finding]:
+    if webhook is not None:
+        yield from ((f"address.{key.removeprefix('key.')}", message) for key, message in _key(webhook.address))
 
 
 def _key(source: KeySource) -> Iterator[Finding]:

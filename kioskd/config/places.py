@@ -1,13 +1,54 @@
-"""Where the files are that come with kioskd: beside a checkout's code, or in the installation's share/."""
+"""Where files are: those that come with kioskd, and the directories of the running one."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 PLACES = (Path(__file__).parents[2] / "config", Path(sys.prefix) / "share" / "kioskd")
+SETTINGS = Path("/etc/kioskd/kioskd.yaml")
+RUNTIME_DIRECTORY = Path("/run/kioskd")
+STATE_DIRECTORY = Path("/var/lib/kioskd")
 
 
 def shipped(name: str) -> Path:
-    """The file `name` of config/; the first place's where there is none, so that the error names it."""
+    """The file `name` of a checkout's config/ or of the installation's share/.
+
+    The first place's where there is none, so that the error names it.
+    """
     return next((place / name for place in PLACES if (place / name).exists()), PLACES[0] / name)
+
+
+def runtime_directory(environment: Mapping[str, str]) -> Path:
+    """For what a reboot may take away. systemd's, else that of a service here, else (run by hand) the user's own."""
+    user = environment.get("XDG_RUNTIME_DIR")
+    own = Path(user) if user and os.geteuid() else None
+    return _directory(environment.get("RUNTIME_DIRECTORY"), RUNTIME_DIRECTORY, own)
+
+
+def state_directory(environment: Mapping[str, str]) -> Path:
+    """For what outlives a reboot. systemd's, else that of a service here, else (run by hand) the user's own."""
+    home = environment.get("HOME")
+    user = Path(home) / ".local/state" if home and os.geteuid() else None
+    if environment.get("XDG_STATE_HOME"):
+        user = Path(environment["XDG_STATE_HOME"])
+    return _directory(environment.get("STATE_DIRECTORY"), STATE_DIRECTORY, user)
+
+
+def settings_store(config: Path, environment: Mapping[str, str]) -> Path:
+    """Where the versions of these settings are kept: beside the state (the kiosk's user must not write there).
+
+    Those of a file elsewhere lie beside it.
+    """
+    if config != SETTINGS:
+        return config.absolute().with_name(f".{config.name}.versions")
+    state = state_directory(environment)
+    return state.with_name(f"{state.name}-settings")
+
+
+def _directory(given: str | None, usual: Path, user: Path | None) -> Path:
+    if given:
+        return Path(given.split(":")[0])
+    return user / "kioskd" if user and not usual.is_dir() else usual

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any
 
@@ -29,6 +28,8 @@ def read_profile(name: str) -> tuple[MappingNode, str]:
     """The root of a profile, and what problems call its file. Raises UnknownProfileError, SettingsError."""
     known = names()
     if not _NAME.fullmatch(name) or name not in known:
+        import difflib
+
         near = difflib.get_close_matches(name.lower(), known, n=1)
         guess = f"did you mean {near[0]}? " if near else ""
         raise UnknownProfileError(f"there is no such profile; {guess}There are: {', '.join(known)}")

@@ -196,6 +196,7 @@ class Endpoint:
 class Sounds:
     """What each sign sounds like: `tone`, `none`, or a file. `sorry_in`: an apology for a language's code."""
 
+    listening: str = "none"
     sent: str = "tone"
     too_short: str = "tone"
     limit_reached: str = "tone"
@@ -216,6 +217,14 @@ class Night:
 
 
 @frozen
+class SelfTest:
+    """When speaker and microphone are tried with a chirp. A local time, "04:00", or none."""
+
+    at_start: bool = False
+    daily_at: str = "04:00"
+
+
+@frozen
 class Audio:
     """The sound card. Devices are ALSA PCM names, or `auto`."""
 
@@ -232,6 +241,7 @@ class Audio:
     echo: Echo = Echo.GATE
     echo_tail_ms: int = within(0, 1000, 150)
     sounds: Sounds = field(factory=Sounds)
+    self_test: SelfTest = field(factory=SelfTest)
 
 
 @frozen
@@ -285,6 +295,22 @@ class Log:
 
 
 @frozen
+class Metrics:
+    """Figures for Prometheus, in a text file."""
+
+    textfile: str
+    interval_s: float = within(5, 300, 15)
+
+
+@frozen
+class Webhook:
+    """Where a fault and its end are told. The address often is a secret itself, and so lies where keys lie."""
+
+    address: KeySource
+    at_most_every_s: float = within(10, 86400, 60)
+
+
+@frozen
 class Settings:
     """All of kioskd.yaml."""
 
@@ -294,3 +320,5 @@ class Settings:
     audio: Audio = field(factory=Audio)
     panel: Panel = field(factory=Panel)
     log: Log = field(factory=Log)
+    metrics: Metrics | None = None
+    webhook: Webhook | None = None

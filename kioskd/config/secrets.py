@@ -84,7 +84,7 @@ def read_key(source: KeySource, environ: Mapping[str, str]) -> str:
     missing: list[str] = []
     for place, key, why_not in _readings(source, environ):
         if key is not None:
-            return _checked(key, place)
+            return checked_key(key, place)
         if why_not:
             missing.append(f"{place} {why_not}")
     if not missing:
@@ -150,8 +150,11 @@ def _from_environ(name: str | None, environ: Mapping[str, str]) -> _Reading:
     return (place, text.encode("utf-8", "surrogateescape"), "")
 
 
-def _checked(raw: bytes, place: str) -> str:
-    """The key without surrounding white space; a key is printable ASCII in one piece (RFC 9110, field values)."""
+def checked_key(raw: bytes, place: str) -> str:
+    """The key without surrounding white space; a key is printable ASCII in one piece (RFC 9110, field values).
+
+    Raises KeyUnavailable, which names the place, for what is none.
+    """
     stripped = raw.strip()
     if not stripped:
         raise KeyUnavailable(f"{place} is empty; write the key there")

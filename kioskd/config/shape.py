@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -10,11 +9,10 @@ from enum import Enum
 from typing import Any
 
 import attrs
-import cattrs
 from attrs import define, field, frozen
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from kioskd.config.problems import Problem, SettingsError, key_path
+from kioskd.config.problems import MAX_PROBLEMS, Problem, SettingsError, key_path
 from kioskd.config.profiles import UnknownProfileError, laid_over, read_profile
 from kioskd.config.scalars import Reading, read_scalar
 from kioskd.config.schema import Endpoint, Settings
@@ -53,13 +51,22 @@ def shape(root: MappingNode, file: str) -> tuple[Settings, Lines]:
     plain = reader.section(root, Settings, "")
     if reader.problems:
         raise SettingsError(reader.problems)
-    return _converter().structure(plain, Settings), Lines(file, reader.lines)
+    return _built(plain, Settings), Lines(file, reader.lines)
 
 
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(int | str, lambda value, _: value)
-    return converter
+def _built(value: Any, kind: Any) -> Any:
+    """What was read, as an object of the class that it was read against."""
+    kind, _ = _without_none(kind)
+    if value is None:
+        return None
+    if attrs.has(kind):
+        fields = attrs.fields_dict(kind)
+        return kind(**{name: _built(each, fields[name].type) for name, each in value.items()})
+    if typing.get_origin(kind) is tuple:
+        return tuple(_built(each, typing.get_args(kind)[0]) for each in value)
+    if kind is float or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return kind(value)
+    return value
 
 
 @define
@@ -85,7 +92,8 @@ class _Reader:
             elif key.value in fields:
                 plain[key.value] = self._value(value, fields[key.value], inner)
             else:
-                self._wrong(key, inner, _unknown(key.value, tuple(fields)))
+                few = len(self.problems) < MAX_PROBLEMS  # looking for what was meant takes a while
+                self._wrong(key, inner, _unknown(key.value, tuple(fields)) if few else "unknown")
         if cls is Endpoint:
             plain = self._over_profile(plain, path)
         for name, each in fields.items():
@@ -229,6 +237,8 @@ def _shown(node: Node) -> str:
 def _unknown(name: str, names: tuple[str, ...]) -> str:
     if name.lower() in _KEY_WORDS:
         return f"unknown here; {KEY_PLACES}"
+    import difflib  # takes a while, and most owners make no mistake
+
     if near := difflib.get_close_matches(name, names, n=1):
         return f"unknown; did you mean {near[0]}?"
     if homes := [section for section, fields in _sections("", Settings).items() if name in fields]:
@@ -249,6 +259,8 @@ def _sections(path: str, cls: type) -> dict[str, tuple[str, ...]]:
 
 
 def _nearest(value: object, kind: type[Enum]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(str(value).lower(), [str(member.value) for member in kind], n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

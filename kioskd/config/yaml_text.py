@@ -136,9 +136,10 @@ def _only_document(loader: _NodeLoader) -> Node | None:
 
 
 def _forbidden_characters(text: str, file: str) -> Iterator[Problem]:
-    for number, line in enumerate(text.split("\n"), 1):
-        # The line's own "\n" back, so that "\r\n" is seen whole.
-        if found := _FORBIDDEN.search(line + "\n"):
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        # The line's own "\n" back, so that "\r\n" is seen whole; the last one has none.
+        if found := _FORBIDDEN.search(line + "\n" if number < len(lines) else line):
             code = ord(found[0])
             yield Problem(file, number, "", f"column {found.start() + 1} holds the character U+{code:04X}; delete it")
 

@@ -290,7 +290,7 @@ def test_endpoints_are_one_to_sixteen() -> None:
         "1 to 16 entries, not 17" in the_problem(f"endpoints: [{'{name: a, url: wss://a, model: m}, ' * 17}]").message
     )
     assert the_problem("version: 1").key == "endpoints"
-    assert "from 1 to 1" in the_problem(SMALL + "version: 2").message
+    assert "layouts up to 1: bring kioskd up to date" in the_problem(SMALL + "version: 2").message
 
 
 # Files.

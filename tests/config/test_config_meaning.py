@@ -261,3 +261,22 @@ def test_the_owners_button_needs_a_pin_of_its_own() -> None:
     problem = the_problem(settings(rest="panel: {owner_button: {pin: GPIO17}}"))
     assert problem.key == "panel.owner_button.pin"
     assert "already used by panel.button.pin" in problem.message
+
+
+@pytest.mark.parametrize("echo", ["gate", "server", "hardware", "software"])
+def test_a_sound_for_listening_needs_a_canceller(echo: str) -> None:
+    text = settings(rest=f"audio:\n  echo: {echo}\n  sounds:\n    listening: tone")
+    if echo in ("hardware", "software"):
+        assert parse(text, "f").audio.sounds.listening == "tone"
+    else:
+        problem = the_problem(text)
+        assert (problem.line, problem.key) == (8, "audio.sounds.listening")
+
+
+@pytest.mark.parametrize(("daily_at", "right"), [("none", True), ("00:00", True), ("4:00", False), ("24:00", False)])
+def test_a_self_test_is_at_a_time_of_day_or_never(daily_at: str, right: bool) -> None:
+    text = settings(rest=f'audio:\n  self_test:\n    daily_at: "{daily_at}"')
+    if right:
+        assert parse(text, "f").audio.self_test.daily_at == daily_at
+    else:
+        assert the_problem(text).key == "audio.self_test.daily_at"

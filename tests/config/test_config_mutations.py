@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import subprocess
+import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 import yaml
@@ -150,3 +155,78 @@ def test_a_plain_scalar_that_is_taken_reads_the_same_in_yaml_1_1(scalar: str) ->
     found = read(f"{endpoint}close_timeout_s: {scalar}}}]")
     if found is not None:
         assert yaml.safe_load(f"[{scalar}]") == [found.endpoints[0].close_timeout_s]
+
+
+SHORT = """\
+# the lobby's
+endpoints:
+  - name: lobby
+    url: "wss://a.example/v1"
+    model: m
+    key: {file: "/etc/key"}
+audio:
+  volume: 40  # quiet
+panel: {lamp: {pins: [27]}}
+"""
+
+
+def test_ten_thousand_mutated_files_are_settings_or_problems_with_lines() -> None:
+    random = Random(6)
+    taken = 0
+    for _ in range(10_000):
+        text = SHORT
+        for _ in range(random.randint(1, 3)):
+            place = random.randrange(len(text) + 1)
+            fragment = random.choice(FRAGMENTS) if random.random() < 0.7 else chr(random.randrange(1, 0x3000))
+            text = text[:place] + fragment + text[place + random.choice((0, 0, 1, 5, 30)) :]
+        taken += read(text) is not None
+    assert 500 < taken < 9500  # both happen
+
+
+def bombs() -> dict[str, bytes]:
+    """Files that have brought down readers of YAML."""
+    laughs = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmnopq"))
+    return {
+        "an anchor bomb": laughs.encode(),
+        "a merge bomb": (laughs + "endpoints: {<<: *q}\n").encode(),
+        "tabs": SHORT.replace("  ", "\t").encode(),
+        "a key given twice": (SHORT + "audio: {volume: 3}\n").encode(),
+        "NUL": SHORT.replace("lobby", "lob\0by").encode(),
+        "UTF-16": SHORT.encode("utf-16"),
+        "Latin-1": SHORT.replace("quiet", "leise für Gäste").encode("latin-1"),
+        "half a character": SHORT.encode() + b"# \xc3",
+        "nested 100,000 deep": b"[" * 100_000,
+        "nested deep by indentation": "\n".join(" " * n + f"k{n}:" for n in range(600)).encode(),
+        "one long line": b"a: " + b"x" * 250_000,
+        "a long key": b"k" * 250_000 + b": 1",
+        "100,000 keys": "".join(f"k{n}: 1\n" for n in range(25_000)).encode(),
+        "an object of Python's": b"!!python/object/apply:os.system [touch /tmp/kioskd-was-here]",
+        "another document": SHORT.encode() + b"---\n" + SHORT.encode(),
+        "nothing": b"",
+        "a picture": bytes(range(256)) * 100,
+    }
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+from kioskd.__main__ import main
+sys.exit(main(["check", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("name", [*bombs(), "100 MB"])
+def test_a_nasty_file_is_refused_by_its_lines_in_bounded_time_and_memory(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "kioskd.yaml"
+    with file.open("wb") as opened:
+        opened.write(bombs().get(name, b"a: 1\n"))
+        if name == "100 MB":
+            opened.truncate(100 << 20)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, file], capture_output=True, text=True, errors="replace", check=False
+    )
+    assert (done.returncode, done.stderr) == (78, ""), done.stderr[-300:]
+    lines = done.stdout.splitlines()
+    assert 0 < len(lines) <= 100 and all(re.match(rf"{re.escape(str(file))}(:[0-9]+)?: ", line) for line in lines)
+    assert sum(map(len, lines)) < 100_000
