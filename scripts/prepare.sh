@@ -1,7 +1,8 @@
 # Sourced by the scripts: sets up what a fresh Debian 12/13 or Raspberry Pi OS machine lacks.
 # shellcheck shell=bash
 
-SOUND_PACKAGES=(libasound2-plugins alsa-utils pulseaudio-utils espeak-ng)
+KIOSK_PACKAGES=(libasound2-plugins alsa-utils espeak-ng)
+SOUND_PACKAGES=("${KIOSK_PACKAGES[@]}" pulseaudio-utils)
 BUILD_PACKAGES=(gcc libc6-dev libasound2-dev)
 
 say() {
