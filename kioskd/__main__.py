@@ -7,9 +7,38 @@ import sys
 from collections.abc import Sequence
 
 from kioskd import __version__
-from kioskd.commands import check, devices, exits, run, simulate, talk
+from kioskd.commands import (
+    check,
+    config,
+    devices,
+    doctor,
+    exits,
+    flight,
+    log_level,
+    press,
+    run,
+    say,
+    secret,
+    simulate,
+    status,
+    talk,
+)
 
-COMMANDS = {"run": run, "check": check, "devices": devices, "simulate": simulate, "talk": talk}
+COMMANDS = {
+    "run": run,
+    "check": check,
+    "config": config,
+    "devices": devices,
+    "doctor": doctor,
+    "simulate": simulate,
+    "talk": talk,
+    "status": status,
+    "say": say,
+    "press": press,
+    "log-level": log_level,
+    "flight": flight,
+    "secret": secret,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,59 +9,86 @@ from functools import partial
 
 import trio
 
-from kioskd import __version__
-from kioskd.audio.last_answer import LONGEST_MS
+from kioskd import __version__, heap
+from kioskd.audio.latencies import Latencies
 from kioskd.audio.microphone import AlsaMicrophone
-from kioskd.audio.sign_sounds import SignSounds
+from kioskd.audio.sign_sounds import SignSounds, recordings
+from kioskd.audio.sound_check import SoundCheck
 from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.config import schema
-from kioskd.config.secrets import endpoint_key, printable_url
-from kioskd.daemon import Daemon, stop_on_signals
+from kioskd.config.places import runtime_directory, state_directory
+from kioskd.config.secrets import KeyUnavailable, mask_keys, printable_url
+from kioskd.control.door import open_door
+from kioskd.control.peer import Right
+from kioskd.control.protocol import Fields
+from kioskd.control.server import Control, RefusedError, Send, Verb
+from kioskd.daemon import Daemon, kept_ms
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event
-from kioskd.endpoints.breaker import Breaker
-from kioskd.endpoints.failover import Failover, Member
-from kioskd.endpoints.history import History
 from kioskd.endpoints.netlink import watch_network
 from kioskd.endpoints.realtime import RealtimeEndpoint
+from kioskd.endpoints.roster import Roster
+from kioskd.handed import Handed, users_of
+from kioskd.health.flight.dumps import DumpError
+from kioskd.health.flight.recorder import FlightRecorder
 from kioskd.health.turns import TurnReport, TurnWatch, log_turn
-from kioskd.owner import announcement
+from kioskd.health.vitals import link_limit_s
+from kioskd.landmarks import STARTED
+from kioskd.owner import announcement, spoken_verdict
 from kioskd.panel.lamp import Light
 from kioskd.panel.panel import Panel
+from kioskd.parts import LIMITS_S
+from kioskd.remote import Remote
+from kioskd.service import Service
+from kioskd.tellers import Tellers
 
 log = logging.getLogger(__name__)
 
 
-def build_endpoint(endpoints: Sequence[schema.Endpoint], conversation: schema.Conversation) -> Failover:
-    """Who answers, in the order of preference; each one's key is read anew at each connection."""
-    history = History(conversation)
-    return Failover(
-        [
-            Member(
-                endpoint.name,
-                RealtimeEndpoint(endpoint, conversation, partial(endpoint_key, endpoint, os.environ), history=history),
-                Breaker(endpoint.breaker),
-            )
-            for endpoint in endpoints
-        ],
+KeyOf = Callable[[schema.Endpoint], str]
+
+
+def build_endpoint(
+    endpoints: Sequence[schema.Endpoint], conversation: schema.Conversation, key_of: KeyOf | None = None
+) -> Roster:
+    """Who answers, in the order of preference; each one's key is read anew at each connection, by `key_of`."""
+    read = key_of or Handed().key_of
+    return Roster(
+        endpoints,
+        conversation,
+        lambda endpoint, talk, history: RealtimeEndpoint(endpoint, talk, partial(read, endpoint), history=history),
         watch_network,
     )
 
 
-def build_daemon(settings: schema.Settings, on_light: Callable[[Light], None] | None = None) -> Daemon:
-    """The whole kiosk on this machine's sound card and pins."""
+def build_daemon(
+    settings: schema.Settings, on_light: Callable[[Light], None] | None = None, endpoint: Roster | None = None
+) -> Daemon:
+    """The whole kiosk on this machine's sound card and pins. Who answers is the settings' affair, or `endpoint`."""
     talk = settings.conversation
     daemon: Daemon
+    latencies = Latencies(state_directory(os.environ))
+    sounds = SignSounds(settings.audio.sounds, talk.language)
+    microphone = AlsaMicrophone(settings.audio, talk.pre_roll_ms, int(talk.max_utterance_s * 1000))
+    speaker = AlsaSpeaker(
+        settings.audio,
+        sound_of=sounds.of,
+        latency_of=lambda card: latencies.of(card, speaker.device),
+    )
     panel = Panel(settings.panel, lambda: daemon.level, *([on_light] if on_light else []))
     daemon = Daemon(
         talk,
-        AlsaMicrophone(settings.audio, talk.pre_roll_ms, int(talk.max_utterance_s * 1000)),
-        AlsaSpeaker(settings.audio, sound_of=SignSounds(settings.audio.sounds, talk.language).of),
+        microphone,
+        speaker,
         panel,
-        build_endpoint(settings.endpoints, talk),
+        endpoint or build_endpoint(settings.endpoints, talk),
         audio=settings.audio,
-        answer_kept_ms=LONGEST_MS if settings.panel.button.double_press is schema.DoublePress.REPEAT else 0,
+        answer_kept_ms=kept_ms(settings),
         announce=lambda: announcement(daemon.view, daemon.link),
+        sound=SoundCheck(settings.audio, microphone, speaker, latencies),
+        spoken_verdict=spoken_verdict,
+        limits_s={**LIMITS_S, "link": link_limit_s(settings.endpoints)},
+        adjustable=[sounds],
     )
     return daemon
 
@@ -73,6 +100,10 @@ class TurnLog:
         self._transcripts = settings.transcripts
         self._watch = TurnWatch(self._report)
 
+    def adopt(self, settings: schema.Log) -> None:
+        """These count from the next turn that is logged."""
+        self._transcripts = settings.transcripts
+
     def __call__(self, what: Event | Effect, now: float) -> None:
         """An observer of the daemon."""
         self._watch(what, now)
@@ -83,14 +114,81 @@ class TurnLog:
             log.info("turn %d: visitor: %s | kiosk: %s", report.turn, report.question, report.answer)
 
 
-async def serve(settings: schema.Settings) -> None:
-    """Be a kiosk until SIGTERM or SIGINT."""
-    for endpoint in settings.endpoints:
-        log.info("kioskd %s: endpoint %s, %s", __version__, endpoint.name, printable_url(endpoint.url))
-    daemon = build_daemon(settings)
-    daemon.observe(TurnLog(settings.log))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stop_on_signals, daemon)
-        await daemon.run()
-        nursery.cancel_scope.cancel()
-    log.info("stopped")
+async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] | None = None) -> None:
+    """Be a kiosk until SIGTERM or SIGINT. `load` reads the settings anew, at SIGHUP.
+
+    Raises control.door.DoorTakenError where another one runs.
+    """
+    heap.keep_small()
+    door = open_door(os.environ)
+    control, remote, handed = Control(), Remote(), Handed()
+    remote.add_to(control)
+    recorder = FlightRecorder(runtime_directory(os.environ), state_directory(os.environ))
+    control.add("flight-dump", Verb(partial(_keep_record, recorder)))
+    for each in settings.endpoints:
+        address = printable_url(each.url)
+        log.info("kioskd %s: endpoint %s, %s", __version__, each.name, address, extra=STARTED)
+    endpoint = build_endpoint(settings.endpoints, settings.conversation, handed.key_of)
+    daemon = build_daemon(settings, endpoint=endpoint)
+    turn_log, telling = TurnLog(settings.log), Tellers(remote.status, handed.read)
+    telling.adjust(settings)
+    for observer in (turn_log, telling):
+        daemon.observe(observer)
+    remote.attach(daemon, settings)
+    recorder.watch(daemon, settings.conversation, settings.audio)
+
+    def adopted(settings: schema.Settings, waiting: Sequence[str], trouble: str) -> None:
+        remote.adopt(settings, waiting, trouble)
+        recorder.adopt(settings.conversation, settings.audio)
+        turn_log.adopt(settings.log)
+        telling.adjust(settings)
+
+    def read_anew() -> schema.Settings:
+        """In a thread: also what takes its time to be read."""
+        assert load is not None
+        settings = load()
+        recordings(settings.audio.sounds, settings.conversation.language)
+        return settings
+
+    control.add("reload-secret", secret_verb(handed, endpoint, lambda: service.settings))
+    service = Service(settings, daemon, load and read_anew, adopted=adopted, note=recorder.note)
+    with recorder:
+        async with trio.open_nursery() as nursery:
+            if door is not None:
+                await nursery.start(control.serve, door)
+            nursery.start_soon(telling.run)
+            await service.run()
+            nursery.cancel_scope.cancel()
+
+
+def secret_verb(handed: Handed, endpoint: Roster, settings: Callable[[], schema.Settings]) -> Verb:
+    """The verb `reload-secret`, for root alone: what uses the secret from now on."""
+
+    async def run(fields: Fields, send: Send) -> Fields:
+        return take_secret(fields, handed, endpoint, settings())
+
+    return Verb(run, Right.ROOT)
+
+
+def take_secret(fields: Fields, handed: Handed, endpoint: Roster, settings: schema.Settings) -> Fields:
+    """What uses the secret from now on. Raises RefusedError, without the secret."""
+    name, value = fields.get("name"), fields.get("value")
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise RefusedError("a secret has a name and a value")
+    try:
+        handed.take(name, value)
+    except KeyUnavailable as error:
+        raise RefusedError(str(error)) from None
+    users = users_of(name, settings)
+    endpoint.renew([each.name for each in settings.endpoints if each.name in users])
+    log.info("the secret %s was replaced; used by: %s", mask_keys(name)[:100], ", ".join(users) or "nothing")
+    return {"used_by": users}
+
+
+async def _keep_record(recorder: FlightRecorder, fields: Fields, send: Send) -> Fields:
+    """The verb `flight-dump`."""
+    try:
+        path = await trio.to_thread.run_sync(recorder.dump, str(fields.get("reason", "asked for"))[:100])
+    except DumpError as error:
+        raise RefusedError(str(error)) from None
+    return {"path": str(path)}

@@ -5,23 +5,21 @@ from __future__ import annotations
 import logging
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
 
 from kioskd.audio.hands_free import SilenceWatch
-from kioskd.audio.last_answer import LastAnswer
-from kioskd.audio.pcm import BYTES_PER_MS
+from kioskd.audio.last_answer import LONGEST_MS, LastAnswer
 from kioskd.audio.ports import Microphone, Speaker
-from kioskd.config.schema import Audio, Conversation
+from kioskd.audio.sound_check import Outcome, SoundCheck
+from kioskd.audio.verdict import Report
+from kioskd.config.schema import Audio, Conversation, DoublePress, Settings
 from kioskd.dialogue import effects as f
 from kioskd.dialogue.effects import Effect, State, View
 from kioskd.dialogue.events import (
-    AnswerAudio,
-    AnswerEnded,
     DoublePressed,
-    Ending,
     Event,
     Fault,
     FaultCleared,
@@ -31,6 +29,7 @@ from kioskd.dialogue.events import (
     LinkChanged,
     OwnerHeld,
     OwnerPressed,
+    OwnerSays,
     Pressed,
     Released,
     Started,
@@ -39,8 +38,12 @@ from kioskd.dialogue.events import (
     Tick,
 )
 from kioskd.dialogue.kiosk import Kiosk
+from kioskd.dialogue.scene import Scene
 from kioskd.endpoints.port import Again, Endpoint, LinkStatus, Utterance
-from kioskd.supervision import describe, supervise
+from kioskd.health.vitals import Reading
+from kioskd.own_words import OwnWords, SpokenVerdict, Words
+from kioskd.parts import LIMITS_S, Parts
+from kioskd.pulse import Adjustable
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,6 @@ Observer = Callable[[Event | Effect, float], None]
 PanelEvent = (
     Pressed | Released | Tapped | DoublePressed | FoundHeld | OwnerPressed | OwnerHeld | FaultRaised | FaultCleared
 )
-Words = Callable[[], Awaitable[bytes]]  # something to be said, s16le mono at 24 kHz; it may raise
 
 
 class Panel(Protocol):
@@ -65,7 +67,8 @@ class Daemon:
     """The running kiosk. Observers see every event before, and every effect as, it is performed.
 
     Of `audio` only what the dialogue asks counts. `answer_kept_ms` of the last answer are kept to be repeated;
-    `announce` and `test_sound` are what the owner's button brings about, and end in words.
+    `announce`, and `sound` with its `spoken_verdict`, are what the owner's button brings about. `limits_s` by vital.
+    `adjustable` is what else goes by the settings.
     """
 
     def __init__(
@@ -80,7 +83,10 @@ class Daemon:
         audio: Audio | None = None,
         answer_kept_ms: int = 0,
         announce: Words | None = None,
-        test_sound: Words | None = None,
+        sound: SoundCheck | None = None,
+        spoken_verdict: SpokenVerdict | None = None,
+        limits_s: Mapping[str, float] = LIMITS_S,
+        adjustable: Sequence[Adjustable] = (),
     ) -> None:
         self._kiosk = Kiosk(conversation, audio)
         self._microphone = microphone
@@ -91,19 +97,41 @@ class Daemon:
         self._utterance: Utterance | None = None  # the latest: a cut answer may make it be asked again
         self._silence = SilenceWatch(conversation)
         self._last_answer = LastAnswer(answer_kept_ms)
-        self._announce = announce
-        self._test_sound = test_sound
-        self._nursery: trio.Nursery | None = None
+        self._own = OwnWords(self.post, announce, sound, spoken_verdict)
+        self._owners_words = b""  # while the dialogue decides whether they are said
+        self._words_brought = 0
+        self._words_turn: int | None = None
         self._waiting: deque[Event] = deque()  # bounded by what one event can bring about before the next
         self._performing = False
         self._deadline_came_nearer = trio.Event()
         self._timer_due = float("inf")
         self._scope = trio.CancelScope()
+        self._adjustable = list(adjustable)
+        self.parts = Parts(limits_s)
+        for name, vital, part, run, lose in (
+            ("microphone", "capture", microphone, lambda: microphone.run(self.post), self._lose(Fault.MICROPHONE)),
+            ("speaker", "playback", speaker, lambda: speaker.run(self.post), self._lose(Fault.SPEAKER)),
+            ("panel", "panel", panel, lambda: panel.run(self.post), self._lose(Fault.PANEL)),
+            ("endpoint", "link", endpoint, lambda: endpoint.run(self.post), self._lose_link),
+            ("endpointer", "", self._silence, lambda: self._silence.run(self.post), lambda cause: None),
+            ("self-test", "", self._own, self._own.run, lambda cause: None),
+        ):
+            self.parts.add(name, vital, part, run, lose)
 
     @property
     def view(self) -> View:
         """What can be seen of the kiosk from outside."""
         return self._kiosk.view
+
+    @property
+    def memory(self) -> tuple[Scene, View | None]:
+        """What the flight recorder writes down, so that its record can be replayed."""
+        return self._kiosk.memory
+
+    @property
+    def deadline(self) -> float | None:
+        """When time alone changes something, on trio's clock; None: never."""
+        return self._kiosk.deadline
 
     @property
     def link(self) -> LinkStatus:
@@ -115,23 +143,57 @@ class Daemon:
         """The loudness that the visitor cares about, 0.0 to 1.0: their own while they speak, else the kiosk's."""
         return (self._microphone if self.view.state is State.LISTENING else self._speaker).level
 
+    @property
+    def microphone(self) -> Microphone:
+        """What hears, for those who watch over it."""
+        return self._microphone
+
+    @property
+    def speaker(self) -> Speaker:
+        """What is heard, for those who watch over it."""
+        return self._speaker
+
+    def say(self, pcm: bytes) -> int | None:
+        """Say these words of the owner's, s16le mono at 24 kHz; the number of their turn, None while they can't be."""
+        self._owners_words, self._words_turn = pcm, None
+        self._words_brought += 1
+        self.post(OwnerSays(self._words_brought))
+        self._owners_words = b""
+        return self._words_turn
+
+    async def test_sound(self) -> Report:
+        """Test speaker and microphone, while nobody talks; what came of it. Raises SoundTestError, in words."""
+        return await self._own.test_sound()
+
+    @property
+    def last_test(self) -> Outcome | None:
+        """The newest self-test; None before the first."""
+        return self._own.last_test
+
+    def readings(self, now: float) -> tuple[Reading, ...]:
+        """How each vital moves."""
+        return self.parts.readings(now)
+
     def observe(self, observer: Observer) -> None:
         """Let one more see everything from now on."""
         self._observers.append(observer)
+
+    def adjust(self, settings: Settings) -> None:
+        """Go on by these settings, from the next event on. When, the caller minds (`config.effect`)."""
+        self._kiosk.adopt(settings.conversation, settings.audio)
+        self._silence.adjust(settings.conversation)
+        self._last_answer.resize(kept_ms(settings))
+        self.parts.adjust(settings)
+        for each in self._adjustable:
+            each.adjust(settings)
+        self._mind_deadline()
 
     async def run(self) -> None:
         """Run until the dialogue leaves (after a `StopRequested`). Every part is closed on return."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                for name, run, on_crash in (
-                    ("microphone", lambda: self._microphone.run(self.post), self._lose(Fault.MICROPHONE)),
-                    ("speaker", lambda: self._speaker.run(self.post), self._lose(Fault.SPEAKER)),
-                    ("panel", lambda: self._panel.run(self.post), self._lose(Fault.PANEL)),
-                    ("endpoint", lambda: self._endpoint.run(self.post), self._lose_link),
-                    ("endpointer", lambda: self._silence.run(self.post), lambda cause: None),
-                ):
-                    nursery.start_soon(supervise, name, run, on_crash)
+                self._own.start(nursery)
+                self.parts.start(nursery)
                 nursery.start_soon(self._keep_time)
                 self.post(Started())
 
@@ -146,7 +208,10 @@ class Daemon:
                 self._take(self._waiting.popleft())
         finally:
             self._performing = False
-        due = self._kiosk.deadline
+        self._mind_deadline()
+
+    def _mind_deadline(self) -> None:
+        due = self.deadline
         if due is not None and due < self._timer_due:
             self._deadline_came_nearer.set()
 
@@ -189,6 +254,7 @@ class Daemon:
                 self._last_answer.expect(turn, rest=True)
                 self._endpoint.continue_answer(turn)
             case f.CancelAnswer(turn):
+                self._own.give_up(turn)
                 self._endpoint.cancel(turn)
             case f.Interrupt(turn, heard_ms):
                 self._endpoint.interrupt(turn, heard_ms)
@@ -197,11 +263,16 @@ class Daemon:
                 self._last_answer.forget()
                 self._endpoint.forget()
             case f.RepeatAnswer(turn):
-                self._say(turn, *self._last_answer.pieces)
+                self._own.say(turn, *self._last_answer.pieces)
             case f.Announce(turn):
-                self._tell_owner(turn, self._announce)
+                self._own.announce(turn)
             case f.TestSound(turn):
-                self._tell_owner(turn, self._test_sound)
+                self._own.test(turn)
+            case f.CheckSound(turn):
+                self._own.check(turn)
+            case f.SayWords(turn):
+                self._words_turn = turn
+                self._own.say(turn, self._owners_words)
             case f.Play(turn, pcm):
                 self._last_answer.add(turn, pcm)
                 self._speaker.play(turn, pcm)
@@ -217,27 +288,6 @@ class Daemon:
                 self._panel.show(view)
             case f.Exit():
                 self._scope.cancel()
-
-    def _say(self, turn: int, *pieces: bytes) -> None:
-        """The kiosk's own words are an answer like any other."""
-        for pcm in pieces:
-            self.post(AnswerAudio(turn, pcm, len(pcm) / BYTES_PER_MS))
-        self.post(AnswerEnded(turn, Ending.COMPLETE))
-
-    def _tell_owner(self, turn: int, words: Words | None) -> None:
-        if words is None or self._nursery is None:
-            self.post(AnswerEnded(turn, Ending.FAILED, "this kiosk can't do that"))
-        else:
-            self._nursery.start_soon(self._find_words, turn, words)
-
-    async def _find_words(self, turn: int, words: Words) -> None:
-        try:
-            pcm = await words()
-        except Exception as error:  # whatever the owner asked for must not end the kiosk
-            log.warning("the owner's button: %s", describe(error))
-            self.post(AnswerEnded(turn, Ending.FAILED, describe(error)))
-        else:
-            self._say(turn, pcm)
 
     async def _keep_time(self) -> None:
         """Give the dialogue its ticks. A deadline that moved away costs one idle tick, not a wake-up a move."""
@@ -255,6 +305,11 @@ class Daemon:
 
     def _lose_link(self, cause: str) -> None:
         self.post(LinkChanged(Link.DOWN, cause))
+
+
+def kept_ms(settings: Settings) -> int:
+    """How much of the last answer is kept to be repeated."""
+    return LONGEST_MS if settings.panel.button.double_press is DoublePress.REPEAT else 0
 
 
 async def stop_on_signals(daemon: Daemon) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Iterable
 
+from kioskd.audio.verdict import Report, Verdict
 from kioskd.dialogue.effects import View
 from kioskd.dialogue.events import Fault, Link
 from kioskd.endpoints.port import LinkStatus
@@ -26,6 +28,8 @@ _FAULTS = {
     Fault.SPEAKER: "the speaker",
     Fault.PANEL: "the panel",
     Fault.BUTTON_STUCK: "a button that is stuck",
+    Fault.MICROPHONE_DEAF: "a microphone that hears nothing",
+    Fault.SPEAKER_DEAD: "a speaker that can't be heard",
 }
 
 
@@ -56,6 +60,29 @@ async def announcement(view: View, status: LinkStatus) -> bytes:
     text = words(socket.gethostname(), local_address(), view, status)
     log.info("the owner's button: %s", text)
     return await synthesise(text, "en")
+
+
+def verdict_words(report: Report) -> str:
+    """What came of a self-test, in English."""
+    said = {
+        Verdict.FINE: "The speaker and the microphone work",
+        Verdict.SPEAKER_DEAD: "The microphone does not hear the speaker",
+        Verdict.MICROPHONE_DEAF: "The microphone is deaf",
+        Verdict.UNCLEAR: "The test is not clear",
+    }[report.verdict]
+    more = (
+        f"{report.latency_ms:.0f} milliseconds"
+        if report.latency_ms is not None
+        else re.sub(r"[(`].*?[)`]", "", report.reason)
+    )
+    return f"{said}: {more}."
+
+
+async def spoken_verdict(report: Report) -> bytes:
+    """`verdict_words`, spoken as `announcement` is. Raises local.speak.SpeechError."""
+    from kioskd.local.speak import synthesise
+
+    return await synthesise(verdict_words(report), "en")
 
 
 def _spoken(address: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import select
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 import alsaaudio
 from attrs import define, field
 
-from kioskd.audio.auto import AUTO, NO_CARD, nothing_there, resolve
+from kioskd.audio.auto import AUTO, NO_CARD, names_to_try, nothing_there
 from kioskd.audio.channels import channels_to_open, picked
 from kioskd.audio.errors import (
     DeviceError,
@@ -29,9 +30,12 @@ from kioskd.audio.errors import (
 )
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
 
+log = logging.getLogger(__name__)
+
 _XRUN = -errno.EPIPE  # pyalsaaudio returns it from read() and write() in place of a count of frames
 
 _Result = TypeVar("_Result")
+_Device = TypeVar("_Device")
 
 
 @define(eq=False)
@@ -112,12 +116,16 @@ class CapturePcm(_Pcm):
 
         After an overrun sound is missing, and the next read goes on. Raises DeviceLostError.
         """
-        count, data = self._told(self._pcm.read)
+        try:  # by hand: it is called fifty times a second, for ever
+            count, data = self._pcm.read()
+        except alsaaudio.ALSAAudioError as error:
+            raise DeviceLostError(self.device, self._direction, f"was lost ({text_of(error)})") from error
         if count == _XRUN:
             return None
         if count < 0:
             raise DeviceLostError(self.device, self._direction, f"was lost ({os.strerror(-count)})")
-        return picked(bytes(data[: count * FRAME_BYTES * self.channels]), self.channel, self.channels)
+        pcm: bytes = data[: count * FRAME_BYTES * self.channels]
+        return pcm if self.channels == 1 else picked(pcm, self.channel, self.channels)
 
 
 class PlaybackPcm(_Pcm):
@@ -156,10 +164,13 @@ def open_capture(device: str, period_frames: int, buffer_frames: int, channel: i
     `auto` is resolved here. The buffer is rounded up to whole periods. Raises DeviceMissingError, DeviceBusyError,
     DeviceForbiddenError, WrongFormatError, or else plain DeviceError.
     """
-    name = resolve(device, Direction.CAPTURE)
-    channels = channels_to_open(name, channel)
-    opened = _opened(device, name, Direction.CAPTURE, period_frames, buffer_frames, channels)
-    return CapturePcm(name, *opened, channels=channels, channel=channel or 0)
+
+    def opened(name: str) -> CapturePcm:
+        channels = channels_to_open(name, channel)
+        pcm = _opened(device, name, Direction.CAPTURE, period_frames, buffer_frames, channels)
+        return CapturePcm(name, *pcm, channels=channels, channel=channel or 0)
+
+    return _first_that_opens(names_to_try(device, Direction.CAPTURE), opened)
 
 
 def open_playback(device: str, period_frames: int, buffer_frames: int) -> PlaybackPcm:
@@ -168,8 +179,27 @@ def open_playback(device: str, period_frames: int, buffer_frames: int) -> Playba
     `auto` is resolved here. The buffer is rounded up to whole periods. Raises DeviceMissingError, DeviceBusyError,
     DeviceForbiddenError, WrongFormatError, or else plain DeviceError.
     """
-    name = resolve(device, Direction.PLAYBACK)
-    return PlaybackPcm(name, *_opened(device, name, Direction.PLAYBACK, period_frames, buffer_frames))
+
+    def opened(name: str) -> PlaybackPcm:
+        return PlaybackPcm(name, *_opened(device, name, Direction.PLAYBACK, period_frames, buffer_frames))
+
+    return _first_that_opens(names_to_try(device, Direction.PLAYBACK), opened)
+
+
+def _first_that_opens(names: list[str], opened: Callable[[str], _Device]) -> _Device:
+    """Of several cards the best that can be had; raises what is wrong with the very best."""
+    failure: DeviceError | None = None
+    for name in names:
+        try:
+            device = opened(name)
+        except DeviceError as error:
+            failure = failure or error
+            continue
+        if failure is not None:
+            log.info("%s is taken instead of the better one: %s", name, failure)
+        return device
+    assert failure is not None
+    raise failure
 
 
 def through_plug(device: str) -> str:

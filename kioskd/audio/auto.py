@@ -2,7 +2,9 @@
 
 1. USB. 2. A sound HAT or anything else on I2S (and a PC's own sound chip). 3. The Pi's own jack. 4. HDMI.
 5. Loopback and dummy cards. Where there is no card at all: ALSA's `default`, a sound server's.
-Between two of a kind the one that the kernel found first.
+Between two of a kind the one that the kernel found first. A card that can't be opened (another program holds it) is
+passed over for the next. A card that works is kept, also where a better one is plugged in: a kiosk that changes its
+voice by itself would surprise, and the next start, or the loss of this card, takes the better one.
 """
 
 from __future__ import annotations
@@ -40,8 +42,20 @@ def resolve(device: str, direction: Direction, proc: Path = Path("/proc")) -> st
     return choice.name if choice else NO_CARD
 
 
+def names_to_try(device: str, direction: Direction, proc: Path = Path("/proc")) -> list[str]:
+    """The ALSA names to open for a device of the settings, until one can be: `auto` is each card, the best first."""
+    if device != AUTO:
+        return [device]
+    return [choice.name for choice in choices(direction, proc)] or [NO_CARD]
+
+
 def choose(direction: Direction, proc: Path = Path("/proc")) -> Choice | None:
     """The best card for this direction; None if there is none. Never raises."""
+    return next(iter(choices(direction, proc)), None)
+
+
+def choices(direction: Direction, proc: Path = Path("/proc")) -> list[Choice]:
+    """All cards for this direction, the best first. Never raises."""
     asound = proc / "asound"
     pcms = _read(asound / "pcm")  # a line each: "01-00: USB Audio : USB Audio : playback 1 : capture 1"
     cards = _read(asound / "cards")  # " 1 [Device         ]: USB-Audio - USB Audio Device\n    C-Media ..."
@@ -52,11 +66,10 @@ def choose(direction: Direction, proc: Path = Path("/proc")) -> Choice | None:
             card, pcm = int(number[1]), int(number[2])
             described = re.search(rf"^ *{card} \[.*", cards, re.MULTILINE)
             found.append((_kind(described[0] if described else "", line), card, pcm))
-    if not found:
-        return None
-    kind, card, pcm = min(found)
-    stable = _read(asound / f"card{card}" / "id").strip() or str(card)
-    return Choice(f"plughw:CARD={stable},DEV={pcm}", _KINDS[kind])
+    return [
+        Choice(f"plughw:CARD={_read(asound / f'card{card}' / 'id').strip() or card},DEV={pcm}", _KINDS[kind])
+        for kind, card, pcm in sorted(found)
+    ]
 
 
 def nothing_there(direction: Direction) -> DeviceMissingError:

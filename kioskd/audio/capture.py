@@ -1,8 +1,8 @@
 """The capture thread: it alone opens, reads and closes the microphone, and never waits without a timeout.
 
-Idle it wakes about ten times a second and drains the device into the pre-roll ring; while an utterance is recorded,
-twenty times; at its beginning and end, every period. Commands come in through a deque and an eventfd, so that a press
-acts at once. Sound is examined and cleaned a network chunk at a time: numpy costs by the call.
+Idle it wakes five times a second and drains the device into the pre-roll ring; while an utterance is recorded, when a
+network chunk is whole; at its beginning and end, every period. Commands come in through a deque and an eventfd, so that
+a press acts at once. Sound is examined and cleaned a network chunk at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from kioskd.audio.errors import DeviceError, DeviceLostError, Direction
 from kioskd.audio.hearing import Hearing
 from kioskd.audio.outage import Outage
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
+from kioskd.audio.priority import be_prompt
 from kioskd.audio.ring import PreRollRing
 from kioskd.audio.utterance import Utterance
 from kioskd.audio.wakeup import Wakeup
@@ -26,13 +27,13 @@ from kioskd.audio.wakeup import Wakeup
 log = logging.getLogger(__name__)
 
 BUFFER_PERIODS = 8
-SHORTEST_BUFFER_MS = 200  # an idle thread sleeps for half of it, and gaps of 85 ms more were seen under load
-LISTENING_SLEEP_S = 0.05  # the lamp follows the voice 20 times a second; each wake-up costs more than its work
-LONGEST_SLEEP_S = 0.1  # ten wake-ups a second cost next to nothing, and the heartbeat shows them
+SHORTEST_BUFFER_MS = 500  # an idle thread sleeps for less than half of it, and gaps of 85 ms more were seen under load
+LONGEST_SLEEP_S = 0.2  # each wake-up costs more than its work; the heartbeat shows them
 FIRST_CHUNK_BYTES = bytes_of(20)  # soon on the wire
 CHUNK_BYTES = bytes_of(100)  # then few messages: each costs the event loop three passes
-EXAMINED_EVERY_S = 0.5  # while nothing is recorded
+EXAMINED_EVERY_S = 1.0  # while nothing is recorded
 STALLED_AFTER_S = 3.0  # a healthy device gives its first sound within a second, even over Bluetooth
+TELL_FIRST_S = 0.05  # to close a device of a dead sound server takes 30 s, and pyalsaaudio stops all of Python for it
 POST_ROLL_GRACE_S = 0.5  # beyond it the visitor's answer matters more than the last word's end
 HEAD_START_S = 2.0  # a sound server may hold back this much before the first read
 FASTEST_CLOCK = 1.1  # no crystal is that wrong: what comes faster is a file
@@ -52,6 +53,8 @@ class _Recording:
     give_up_at: float = 0.0
     skip_bytes: int = 0
     """Of the kiosk's own sound, dying away, which belongs to no utterance."""
+    kept_bytes: int = 0
+    """Of the utterance, so far."""
 
     @property
     def urgent(self) -> bool:
@@ -80,6 +83,8 @@ class Capture:
     _conditioner: Conditioner = field(factory=Conditioner, init=False)
     _recording: _Recording | None = field(default=None, init=False)
     _stopping: bool = field(default=False, init=False)
+    _reopening: bool = field(default=False, init=False)
+    _next: tuple[str, int, OpenDevice, Hearing] | None = field(default=None, init=False)
     _opened_at: float = field(default=0.0, init=False)
     _sound_at: float = field(default=0.0, init=False)
     _examined_at: float = field(default=0.0, init=False)
@@ -92,8 +97,19 @@ class Capture:
         self._stopping = True
         self.wakeup.set()
 
+    def reopen(self) -> None:
+        """Give the device back and open it anew, as soon as the thread turns. From any other thread."""
+        self._reopening = True
+        self.wakeup.set()
+
+    def use(self, device: str, period_frames: int, open_device: OpenDevice, hearing: Hearing) -> None:
+        """Another device, or the same one opened otherwise, as soon as the thread turns. From any other thread."""
+        self._next = device, period_frames, open_device, hearing
+        self.wakeup.set()
+
     def run(self) -> None:
         """Keep the device open and drained, and obey the commands, until stopped."""
+        be_prompt()
         try:
             while not self._stopping:
                 self.vitals.heartbeat = self.clock()
@@ -106,6 +122,11 @@ class Capture:
 
     def _turn(self) -> None:
         """Wait, read what there is, do what was asked: in this order, so that `Begin` and `End` fall on a sample."""
+        if self._reopening:
+            self._reopening = False
+            self._close()
+        if self._next is not None:
+            self._change_over(*self._next)
         if self._pcm is None and self.clock() >= self.outage.retry_at:
             self._open()
         self._wait()
@@ -117,12 +138,18 @@ class Capture:
             self._obey(self.commands.popleft())
         self._end_overdue()
 
+    def _change_over(self, device: str, period_frames: int, open_device: OpenDevice, hearing: Hearing) -> None:
+        self._next = None
+        self._close()
+        self.outage.begin_anew(raised=self.hearing.deaf)
+        self.device, self.period_frames, self.open_device, self.hearing = device, period_frames, open_device, hearing
+
     def _open(self) -> None:
         shortest = SHORTEST_BUFFER_MS * RATE_HZ // 1000
         pcm = self.open_device(self.device, self.period_frames, max(BUFFER_PERIODS * self.period_frames, shortest))
         pcm.watch(self.wakeup.descriptor)
         self._pcm = pcm
-        self._opened_at = self._sound_at = self.clock()
+        self._opened_at = self._sound_at = self.vitals.moved_at = self.clock()
         self._frames_since_open = 0
         self._conditioner.reset()
         pcm.read()  # starts it
@@ -135,8 +162,13 @@ class Capture:
         elif self._recording is not None and self._recording.urgent:
             self._pcm.wait(LONGEST_SLEEP_S * 1000)
         else:
-            longest_s = LONGEST_SLEEP_S if self._recording is None else LISTENING_SLEEP_S
-            self.wakeup.wait(min(longest_s, self._pcm.buffer_frames / RATE_HZ / 2))
+            longest_s = LONGEST_SLEEP_S
+            if self._recording is not None:
+                missing = self._recording.chunk_bytes - len(self._recording.pending)
+                period_frames = self._pcm.period_frames
+                # It comes period by period, and never on the dot: half of one later it is there.
+                longest_s = (max(missing // FRAME_BYTES, period_frames) + period_frames // 2) / RATE_HZ
+            self.wakeup.wait(min(longest_s, LONGEST_SLEEP_S, self._pcm.buffer_frames / RATE_HZ / 2))
 
     def _drain(self, pcm: CaptureDevice) -> None:
         """Take all that was captured. Raises DeviceError for a device that is lost, stalled or no microphone."""
@@ -161,7 +193,7 @@ class Capture:
             self._hear_nothing(pcm, now)
 
     def _hear(self, blocks: list[bytes], now: float) -> None:
-        self._sound_at = now
+        self._sound_at = self.vitals.moved_at = now
         self.vitals.newest = blocks[-1]
         if not self.vitals.present:
             self.vitals.present = True
@@ -171,7 +203,7 @@ class Capture:
         self.vitals.frames += len(sound) // FRAME_BYTES
         if self._recording is None and self._to_be_examined(now):
             self._examine(sound)
-        self._keep(sound)
+        self._keep(sound, now)
 
     def _to_be_examined(self, now: float) -> bool:
         """Between utterances: what there is to learn of the microphone needs a look now and then."""
@@ -199,7 +231,7 @@ class Capture:
         level = logging.WARNING if self._overruns == 1 else logging.DEBUG
         log.log(level, "microphone %r: overrun, sound was lost; the machine is too busy", self.device)
 
-    def _keep(self, block: bytes) -> None:
+    def _keep(self, block: bytes, now: float) -> None:
         recording = self._recording
         if recording is None:
             self.ring.push(block)
@@ -211,6 +243,9 @@ class Capture:
             block = block[: recording.post_roll_bytes]
             recording.post_roll_bytes -= len(block)
         recording.pending += block
+        recording.kept_bytes += len(block)
+        began_at = now - recording.kept_bytes / (FRAME_BYTES * RATE_HZ)  # what waited for its turn seems to be later
+        recording.utterance.began_at = min(recording.utterance.began_at, began_at)
         if recording.post_roll_bytes == 0:
             self._finish(recording)
         elif len(recording.pending) >= recording.chunk_bytes:
@@ -222,6 +257,7 @@ class Capture:
                 self.hearing.begin()
                 self._recording = _Recording(utterance, skip_bytes=max(0, -pre_roll_bytes))
                 self._recording.pending += self.ring.take(max(0, pre_roll_bytes))
+                self._recording.kept_bytes = len(self._recording.pending)
                 self._hand_over(self._recording)
             case End(turn, post_roll_bytes):
                 self._end(turn, post_roll_bytes)
@@ -260,17 +296,25 @@ class Capture:
             recording.chunk_bytes = CHUNK_BYTES
 
     def _lose(self, error: DeviceError) -> None:
-        if self._pcm is not None:  # else an utterance may have begun without a device: it may yet hear something
-            self._close()
         self.hearing.forget()
+        self.vitals.moved_at = self.clock()
+        if self._pcm is not None:  # else an utterance may have begun without a device: it may yet hear something
+            self._end_all()
         if raised := self.outage.failed(error, self.clock()):
             self.listener.fault(raised)
+            self.wakeup.wait(TELL_FIRST_S)
+        if self._pcm is not None:
+            self._close()
 
     def _close(self) -> None:
         """Close the device; what was being recorded ends here, and the ring forgets."""
+        self._end_all()
         if self._pcm is not None:
             self._pcm.close()
             self._pcm = None
+
+    def _end_all(self) -> None:
+        """Nothing more comes out of this device."""
         self.vitals.present = False
         self.vitals.newest = b""
         self.ring.clear()

@@ -84,7 +84,9 @@ class Vitals:
     """How the thread is, for the watchdog and the owner: written by the thread, read anywhere."""
 
     heartbeat: float = 0.0
-    """When the thread last turned, on the monotonic clock: at most a tenth of a second ago."""
+    """When the thread last turned, on the monotonic clock: at most a fifth of a second ago."""
+    moved_at: float = 0.0
+    """When sound last came, or the device was opened, or an attempt to open it failed."""
     frames: int = 0
     """Frames captured since the start; they advance while the device is there."""
     xruns: int = 0

@@ -11,7 +11,10 @@ import alsaaudio
 from attrs import frozen
 
 from kioskd.audio.alsa import open_capture, open_playback, silence_alsa_lib
+from kioskd.audio.cancellers import cancellers
 from kioskd.audio.errors import DeviceError, Direction, error_of, holder_of
+
+CANCELLER = "echo canceller of the sound server, for audio.echo: software"
 
 _PROC = Path("/proc")
 _PERIOD_FRAMES = 480
@@ -42,12 +45,12 @@ class Device:
 
 
 def list_devices(proc: Path = _PROC) -> list[Device]:
-    """All cards' PCMs, then the named ones (`default` first), each direction an entry. Opens each for a moment.
+    """All cards' PCMs, the named ones (`default` first), the sound server's echo cancellers. Opens each for a moment.
 
     Never raises: what can't be opened says so in `problem`.
     """
     silence_alsa_lib()
-    return [*_cards(proc), *_named()]
+    return [*_cards(proc), *_named(), *_cancelled()]
 
 
 def _cards(proc: Path) -> Iterator[Device]:
@@ -91,6 +94,12 @@ def _named() -> Iterator[Device]:
         hinted = [name for name in alsaaudio.pcms(kind) if ":" not in name and name not in _NOT_DEVICES]
         for name in dict.fromkeys(["default", *hinted]):
             yield Device(name, "named in ALSA's configuration", direction, problem=_problem_of(name, direction))
+
+
+def _cancelled() -> Iterator[Device]:
+    for direction in Direction:
+        for name in cancellers(direction):
+            yield Device(name, CANCELLER, direction, problem=_problem_of(name, direction))
 
 
 def _problem_of(name: str, direction: Direction) -> str | None:

@@ -147,7 +147,7 @@ class WavSpeaker:
     @property
     def level(self) -> float:
         """The RMS of what is being played, 0.0 to 1.0."""
-        return rms_level(self._playout.audible)
+        return rms_level(self._playout.audible_at(trio.current_time()))
 
     async def run(self, report: Callable[[SpeakerEvent], None]) -> None:
         """Play in real time, until cancelled."""

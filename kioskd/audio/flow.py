@@ -11,7 +11,7 @@ from attrs import define, field
 
 from kioskd.audio.errors import DeviceError, DeviceLostError, Direction
 from kioskd.audio.fade import fade_in, fade_out
-from kioskd.audio.heard import Playout
+from kioskd.audio.heard import CARD_STEP_FRAMES, SERVER_STEP_FRAMES, Playout
 from kioskd.audio.ledger import Ledger
 from kioskd.audio.loudness import Loudness
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
@@ -46,7 +46,8 @@ class Flow:
     def opened(self, device: PlaybackDevice) -> None:
         """The device is there, and silent."""
         self.device = device
-        self.playout = Playout(device.buffer_frames)
+        step_frames = SERVER_STEP_FRAMES if device.card is None else CARD_STEP_FRAMES
+        self.playout = Playout(device.buffer_frames, step_frames)
 
     def close(self) -> None:
         """Give the device back, if there is one."""

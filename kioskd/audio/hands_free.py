@@ -42,6 +42,10 @@ class SilenceWatch:
         self._endpointer = Endpointer(settings.endpoint_silence_ms, settings.no_speech_ms)
         self._changed = trio.Event()
 
+    def adjust(self, settings: Conversation) -> None:
+        """These silences count from the next utterance on."""
+        self._settings = settings
+
     def watch(self, utterance: Growing) -> None:
         """Listen to this utterance, from its beginning -> `FellSilent`, once, unless it ends before."""
         self._utterance = utterance

@@ -10,7 +10,10 @@ from attrs import define, evolve, field
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
 from kioskd.audio.queue import Piece, Sound, is_sign
 
-_CLOCK_LEAD_FRAMES = RATE_HZ * 20 // 1000  # the buffer's level is told in steps of up to 20 ms
+SERVER_STEP_FRAMES = RATE_HZ * 20 // 1000  # a sound server tells its buffer's level in steps of up to 20 ms
+CARD_STEP_FRAMES = RATE_HZ * 4 // 1000  # a card's own driver tells it as exactly as the kernel's clock ticks
+
+_AUDIBLE_BYTES = RATE_HZ * 20 // 1000 * FRAME_BYTES  # enough to tell how loud it is
 
 
 @define
@@ -22,6 +25,7 @@ class Playout:
     """
 
     buffer_frames: int
+    step_frames: int = SERVER_STEP_FRAMES
     written_frames: int = field(default=0, init=False)
     heard_frames: int = field(default=0, init=False)
     moved_at: float = field(default=0.0, init=False)
@@ -63,13 +67,22 @@ class Playout:
         """All that is still to be heard."""
         return b"".join(piece.pcm for piece in self._pieces)[self._first_heard_bytes :]
 
-    @property
-    def audible(self) -> bytes:
-        """The piece that is being heard now."""
+    def audible_at(self, now: float) -> bytes:
+        """What is being heard now, as far as the clock tells: a few ms, or b"" for silence.
+
+        May be called from another thread than the one that writes: then it is as good as a glance can be.
+        """
+        begin = self._first_heard_bytes
+        begin += max(0, min(self._by_clock(now), self.written_frames) - self.heard_frames) * FRAME_BYTES
         try:
-            return bytes(self._pieces[0].pcm)
-        except IndexError:
+            for number in range(len(self._pieces)):
+                pcm = self._pieces[number].pcm
+                if begin < len(pcm):
+                    return bytes(pcm[begin : begin + _AUDIBLE_BYTES])
+                begin -= len(pcm)
+        except IndexError:  # it was heard meanwhile
             return b""
+        return b""
 
     def wrote(self, pieces: Sequence[Piece], now: float) -> None:
         """The device took these (at least one), in whole frames altogether."""
@@ -77,6 +90,8 @@ class Playout:
             self._began_at = self.moved_at = now
         size = self.written_frames * FRAME_BYTES
         for piece in pieces:
+            if piece.sound is not None and piece.sound.begun_at is None and piece.pcm:
+                piece.sound.begun_at = self._began_at + size / (FRAME_BYTES * RATE_HZ)
             self._pieces.append(piece)
             self._newest = piece
             size += len(piece.pcm)
@@ -91,7 +106,7 @@ class Playout:
     def hear(self, avail: int, now: float) -> list[Sound]:
         """The device has room for `avail` frames; the sounds that were heard to their end by now."""
         sure = min(max(0, self.written_frames - (self.buffer_frames - avail)), self.written_frames)
-        likely = min(max(self._by_clock(now), sure), sure + _CLOCK_LEAD_FRAMES, self.written_frames)
+        likely = min(max(self._by_clock(now), sure), sure + self.step_frames, self.written_frames)
         if likely > self.heard_frames:
             self.moved_at = now
         self._advance(likely)

@@ -28,6 +28,12 @@ class LastAnswer:
         """What there is to be said again, s16le mono at 24 kHz."""
         return tuple(self._pieces)
 
+    def resize(self, longest_ms: int) -> None:
+        """Keep so much from the next answer on."""
+        self._longest_bytes = bytes_of(longest_ms)
+        if not longest_ms:
+            self._clear()
+
     def expect(self, turn: int, *, rest: bool = False) -> None:
         """The answer to this turn comes next: a new one, or the `rest` of the one before."""
         self._turn = turn

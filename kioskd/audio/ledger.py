@@ -24,6 +24,8 @@ class Ledger:
     name: str
     """The device's, for the log."""
     emit: Callable[[SpeakerEvent], None]
+    latency_ms: float = field(default=0.0, init=False)
+    """How long sound is under way behind the device, as the self-test measured it."""
     gaps: int = field(default=0, init=False)
     """Gaps heard in answers since the start."""
     _answers: dict[int, Sound] = field(factory=dict, init=False)
@@ -42,7 +44,17 @@ class Ledger:
     def heard_ms(self, turn: int) -> int:
         """What was heard of this turn's answer, be it over or not; 0 for an unknown one."""
         sound = self._answers.get(turn)
-        return ms_of(sound.heard_bytes) if sound else 0
+        return self._reached_ms(sound) if sound else 0
+
+    def begun_at(self, turn: int) -> float | None:
+        """When this turn's answer left the device; None before."""
+        sound = self._answers.get(turn)
+        return sound.begun_at if sound else None
+
+    def _reached_ms(self, sound: Sound) -> int:
+        """What has reached the ear; where it is over, the rest will."""
+        played_ms = ms_of(sound.heard_bytes)
+        return played_ms if sound.over else max(0, played_ms - round(self.latency_ms))
 
     def written(self, pieces: Iterable[Piece]) -> None:
         """The device took these -> `SpeakingStarted` for each answer that begins with them."""
@@ -87,7 +99,7 @@ class Ledger:
             if sound.turn is None:
                 self.finish([sound])
             elif not sound.over and not sound.abandoned:
-                self.emit(SpeakingStopped(sound.turn, ms_of(sound.heard_bytes)))
+                self.emit(SpeakingStopped(sound.turn, self._reached_ms(sound)))
 
     def _count_gap(self, sound: Sound) -> None:
         sound.gaps += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from operator import mul
 
 from kioskd.audio.pcm import FRAME_BYTES
 
@@ -15,7 +14,7 @@ _FULL_SCALE = 32768.0
 def rms_level(pcm: bytes) -> float:
     """The RMS of s16le mono samples, 0.0 (silence, or nothing) to 1.0 (full scale)."""
     samples = _some(pcm)
-    return math.sqrt(_mean_square(samples)) / _FULL_SCALE if samples else 0.0
+    return math.hypot(*samples) / math.sqrt(len(samples)) / _FULL_SCALE if samples else 0.0
 
 
 def sound_level(pcm: bytes) -> float:
@@ -24,12 +23,8 @@ def sound_level(pcm: bytes) -> float:
     if not samples:
         return 0.0
     mean = sum(samples) / len(samples)
-    return math.sqrt(max(0.0, _mean_square(samples) - mean * mean)) / _FULL_SCALE
+    return math.sqrt(max(0.0, math.hypot(*samples) ** 2 / len(samples) - mean * mean)) / _FULL_SCALE
 
 
 def _some(pcm: bytes) -> array[int]:
     return array("h", pcm[: len(pcm) // FRAME_BYTES * FRAME_BYTES])[::_STRIDE]
-
-
-def _mean_square(samples: array[int]) -> float:
-    return float(sum(map(mul, samples, samples))) / len(samples)

@@ -28,7 +28,7 @@ def minute_of_day() -> int | None:
 
 @define(eq=False)
 class Loudness:
-    """The volume of one device; for the playback thread alone."""
+    """The volume of one device; for the playback thread, `adjust` for any."""
 
     _settings: Audio
     _minute: Callable[[], int | None] = minute_of_day
@@ -38,8 +38,14 @@ class Loudness:
     _gain: float = field(default=1.0, init=False)
     _gain_before: float = field(default=1.0, init=False)
     _look_at: float = field(default=0.0, init=False)
+    _adjusted: bool = field(default=False, init=False)
     _warned: bool = field(default=False, init=False)
     _said: str = field(default="", init=False)
+
+    def adjust(self, settings: Audio) -> None:
+        """These count from the next look on."""
+        self._settings = settings
+        self._adjusted = True
 
     def opened(self, card: int | None, now: float) -> None:
         """Another device, or the same one again: tell it its volume."""
@@ -49,6 +55,8 @@ class Loudness:
 
     def look(self, now: float) -> None:
         """Follow the time of day; call it often. `now` is monotonic: the wall clock may jump."""
+        if self._adjusted:
+            self._adjusted, self._volume = False, None
         if self._volume is not None and (now < self._look_at or self._settings.night is None):
             return
         self._look_at = now + _LOOK_S

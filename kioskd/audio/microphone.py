@@ -23,8 +23,9 @@ from kioskd.audio.ports import MicrophoneEvent
 from kioskd.audio.ring import PreRollRing
 from kioskd.audio.utterance import Utterance
 from kioskd.audio.wakeup import Wakeup
-from kioskd.config.schema import Audio
+from kioskd.config.schema import Audio, Settings
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, UtteranceEnded
+from kioskd.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class AlsaMicrophone:
     ) -> None:
         """Keep up to `pre_roll_max_ms` from before a press; utterances of `max_utterance_ms` of speech at most."""
         self._settings = settings
+        self._adjusts_channel = open_device is None
         self._pre_roll_max_bytes = bytes_of(pre_roll_max_ms)
         self._limit_bytes = bytes_of(pre_roll_max_ms + max_utterance_ms + LONGEST_POST_ROLL_MS)
         self._clock = clock
@@ -69,6 +71,12 @@ class AlsaMicrophone:
     def heartbeat(self) -> float:
         """When the capture thread last turned, on the monotonic clock; also while idle or without a device."""
         return self._vitals.heartbeat
+
+    @property
+    def pulse(self) -> Pulse:
+        """It moves when sound comes, or a lost device is tried again."""
+        now = self._clock()
+        return Pulse(now - self._vitals.moved_at, thread_age_s=now - self._vitals.heartbeat)
 
     @property
     def frames(self) -> int:
@@ -118,9 +126,33 @@ class AlsaMicrophone:
                 wakeup.close()
             else:
                 log.error("microphone %r: its thread hangs in the sound driver", self._settings.microphone)
+        self._outage.crashed()
         if gateway.error is not None:
-            self._outage.crashed()
             raise gateway.error
+
+    def reopen(self) -> None:
+        """Give the device back and open it anew; the fault that was raised meanwhile ends with its first sound."""
+        self._outage.crashed()
+        if self._capture is not None:
+            self._capture.reopen()
+
+    def adjust(self, settings: Settings) -> None:
+        """See `kioskd.pulse.Adjustable`. Another device, or format, is opened as soon as the thread turns."""
+        before, self._settings = self._settings, settings.audio
+        talk = settings.conversation
+        pre_roll_bytes, capture = bytes_of(talk.pre_roll_ms), self._capture
+        self._limit_bytes = bytes_of(talk.pre_roll_ms + int(talk.max_utterance_s * 1000) + LONGEST_POST_ROLL_MS)
+        if pre_roll_bytes != self._pre_roll_max_bytes:
+            self._pre_roll_max_bytes = pre_roll_bytes
+            if capture is not None:
+                capture.ring = PreRollRing(pre_roll_bytes)
+        if _opened_by(settings.audio) == _opened_by(before):
+            return
+        if self._adjusts_channel:
+            self._open_device = partial(open_capture, channel=settings.audio.microphone_channel)
+        self._hearing = Hearing(settings.audio.microphone)
+        if capture is not None:
+            capture.use(settings.audio.microphone, settings.audio.period_frames, self._open_device, self._hearing)
 
     def begin(self, turn: int, pre_roll_ms: int) -> Utterance:
         """Record a new utterance that begins `pre_roll_ms` in the past, as far as the ring goes back.
@@ -164,6 +196,11 @@ class AlsaMicrophone:
     def _tell(self, event: MicrophoneEvent) -> None:
         if self._report is not None:
             self._report(event)
+
+
+def _opened_by(settings: Audio) -> tuple[object, ...]:
+    """What the device is opened with."""
+    return settings.microphone, settings.microphone_channel, settings.period_frames
 
 
 @define(eq=False)

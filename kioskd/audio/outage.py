@@ -7,6 +7,7 @@ import logging
 from attrs import define, field
 
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised
+from kioskd.landmarks import FAULT, FAULT_OVER
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ class Outage:
     fault: Fault
     retry_at: float = field(default=0.0, init=False)
     _failures: int = field(default=0, init=False)
+    _raised: bool = field(default=False, init=False)  # for the device before
 
     @property
     def lasting(self) -> bool:
@@ -35,18 +37,22 @@ class Outage:
         if self._failures > 1:
             log.debug("%s (attempt %d)", error, self._failures)
             return None
-        log.warning("%s", error)
+        log.warning("%s", error, extra=FAULT)
         return FaultRaised(self.fault, str(error))
 
     def crashed(self) -> None:
         """The part itself crashed, and its supervisor raised the fault: the next sound ends that one too."""
         self._failures = max(1, self._failures)
 
+    def begin_anew(self, raised: bool = False) -> None:
+        """Another device from now on: its first failure is news, its first sound ends a fault `raised` before."""
+        self._raised = raised or self._raised or self.lasting
+        self._failures, self.retry_at = 0, 0.0
+
     def mended(self) -> FaultCleared | None:
         """The device moves sound again; the event to report if it had been lost."""
-        if not self.lasting:
+        if not self.lasting and not self._raised:
             return None
-        log.info("the %s is back, after %d failed attempts", self.fault.value, self._failures)
-        self._failures = 0
-        self.retry_at = 0.0
+        log.info("the %s is back, after %d failed attempts", self.fault.value, self._failures, extra=FAULT_OVER)
+        self._failures, self.retry_at, self._raised = 0, 0.0, False
         return FaultCleared(self.fault)

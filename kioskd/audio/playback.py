@@ -22,7 +22,9 @@ from kioskd.audio.loudness import Loudness
 from kioskd.audio.outage import Outage
 from kioskd.audio.playback_port import OpenDevice
 from kioskd.audio.ports import SpeakerEvent
+from kioskd.audio.priority import be_prompt
 from kioskd.audio.queue import PlaybackQueue
+from kioskd.config.schema import Audio
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import Fault, SpeakingStopped
 
@@ -47,6 +49,8 @@ class Playback:
     _loudness: Loudness
     _sound_of: Callable[[Sign], bytes]
     """The sound of a sign; called in the thread."""
+    _latency_of: Callable[[int | None], float] = lambda card: 0.0
+    """How long sound is under way behind this card, in ms; called in the thread."""
     heartbeat: float = field(init=False)
     _ledger: Ledger = field(init=False)
     _flow: Flow = field(init=False)
@@ -55,6 +59,9 @@ class Playback:
     _wakeup: threading.Event = field(factory=threading.Event, init=False)
     _commands: deque[Callable[[], None]] = field(factory=deque, init=False)  # bounded by speaker.MAX_ANSWER_MS
     _stopping: bool = field(default=False, init=False)
+    _card: int | None = field(default=None, init=False)
+    _reopening: bool = field(default=False, init=False)
+    _next: tuple[str, int, int] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.heartbeat = self._clock()
@@ -76,9 +83,27 @@ class Playback:
         return self._ledger.gaps
 
     @property
+    def latency_ms(self) -> float:
+        """How long sound is under way behind the device."""
+        return self._ledger.latency_ms
+
+    @latency_ms.setter
+    def latency_ms(self, latency_ms: float) -> None:
+        self._ledger.latency_ms = latency_ms
+
+    @property
+    def card(self) -> int | None:
+        """The number of the sound card that is open; None for what isn't one."""
+        return self._card
+
+    def begun_at(self, turn: int) -> float | None:
+        """When this turn's answer left the device, on the clock; None before."""
+        return self._ledger.begun_at(turn)
+
+    @property
     def audible(self) -> bytes:
-        """What is being heard now, a period or less; b"" for silence."""
-        return self._flow.playout.audible
+        """What is being heard now, a few ms; b"" for silence."""
+        return self._flow.playout.audible_at(self._clock())
 
     def add(self, turn: int, pcm: bytes) -> None:
         """More of an answer -> `SpeakingStarted` at its first frame."""
@@ -104,6 +129,22 @@ class Playback:
     def crashed(self) -> None:
         """The thread died, and its supervisor raised the fault: the device's next opening clears it."""
         self._outage.crashed()
+
+    def reopen(self) -> None:
+        """Give the device back and open it anew, as soon as the thread turns."""
+        self._outage.crashed()
+        self._reopening = True
+        self._wakeup.set()
+
+    def use(self, name: str, period_frames: int, buffer_frames: int) -> None:
+        """Another device, or the same one opened otherwise, as soon as the thread turns."""
+        self._next = name, period_frames, buffer_frames
+        self._wakeup.set()
+
+    def adjust_loudness(self, settings: Audio) -> None:
+        """The next block that is handed over is as loud as these say; within it the sound glides there."""
+        self._loudness.adjust(settings)
+        self._wakeup.set()
 
     def stop_thread(self) -> None:
         """Make `run` return soon."""
@@ -155,8 +196,7 @@ class Playback:
     def run(self) -> None:
         """The thread's whole life, until `stop_thread`. What plays then is cut."""
         self._stopping = False
-        for sign in Sign:
-            self._sound_of(sign)  # synthesised now, rather than while a visitor waits
+        be_prompt()
         try:
             while not self._stopping:
                 self.heartbeat = self._clock()
@@ -175,6 +215,12 @@ class Playback:
 
     def _turn(self) -> float:
         """One step of the device; returns the seconds to sleep."""
+        if self._reopening or self._next is not None:
+            self._reopening = False
+            with self._lock:
+                self._flow.lose()
+                self._flow.close()
+                self._change_over()
         device = self._flow.device
         if device is None:
             return self._open()
@@ -182,6 +228,12 @@ class Playback:
         with self._lock:
             self._run_commands()
             return self._flow.advance(device, self._clock())
+
+    def _change_over(self) -> None:
+        if self._next is not None:
+            (self.name, self._period_frames, self._buffer_frames), self._next = self._next, None
+            self._flow.name = self._ledger.name = self.name
+            self._outage.begin_anew()
 
     def _open(self) -> float:
         """Open the device, or wait for the next attempt; commands end at once meanwhile."""
@@ -193,7 +245,9 @@ class Playback:
                 self._run_commands()
             return min(wait_s, _IDLE_SLEEP_S)
         device = self._open_device(self.name, self._period_frames, self._buffer_frames)
-        self._loudness.opened(device.card, now)
+        self._card = device.card
+        self._loudness.opened(self._card, now)
+        self._ledger.latency_ms = self._latency_of(self._card)
         with self._lock:
             self._flow.opened(device)
             cleared = self._outage.mended()

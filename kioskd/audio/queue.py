@@ -29,6 +29,8 @@ class Sound:
     """Its device was lost: what still comes of it is not played."""
     over: bool = False
     """Its end has been told."""
+    begun_at: float | None = None
+    """When its first frame leaves the device, as far as is known; None before it was handed over."""
     gaps: int = 0
     given_bytes: int = 0
     heard_bytes: int = 0

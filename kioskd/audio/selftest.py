@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from enum import Enum
 from functools import partial
 
 from attrs import frozen
@@ -22,15 +21,19 @@ from kioskd.audio.errors import DeviceLostError, Direction
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
 from kioskd.audio.playback_port import OpenDevice as OpenPlayback
 from kioskd.audio.playback_port import PlaybackDevice
+from kioskd.audio.verdict import Report, Verdict, doubted
 from kioskd.config.schema import Audio
 
-_CHIRP_S = 0.4
+__all__ = ["Report", "Verdict", "chirp", "judge", "listen_to_itself", "try_devices"]
+
+CHIRP_S = 0.4
 _LOWEST_HZ, _HIGHEST_HZ = 400.0, 4000.0  # what a small speaker carries
 _CHIRP_PEAK = 8192.0  # a quarter of full scale: -12 dBFS
-_SETTLE_MS = 300  # what a device gives first may be stale, or a pop
-_ROOM_MS = 500
-_LONGEST_ECHO_MS = 1000  # Bluetooth takes a quarter of that
-_PATIENCE_S = 3.0  # a device that moves no sound for so long moves none
+SETTLE_MS = 300  # what a device gives first may be stale, or a pop
+ROOM_MS = 500
+_EARLY_FRAMES = RATE_HZ // 20  # a sound server shows what it is going to play, and clocks are read late
+LONGEST_ECHO_MS = 1000  # Bluetooth takes a quarter of that
+PATIENCE_S = 3.0  # a device that moves no sound for so long moves none
 _TURN_MS = 5.0
 _CAPTURE_BUFFER_FRAMES = RATE_HZ * 4 // 10
 
@@ -38,33 +41,8 @@ LIKE = 0.5  # normalised correlation; room noise stays below 0.2
 LOUD_ENOUGH = 100.0  # RMS of 32768 (-50 dBFS): a chirp that a visitor would hear too
 HEARS = 10.0  # RMS (-70 dBFS) of a room; less may be the hiss of a sound card without a microphone
 TOO_LOUD = 1000.0  # RMS (-30 dBFS) of a room in which a good chirp could be missed
+_LOUDER = 4.0  # than the room before: no dead speaker's silence, but a visitor, or a chirp with gaps
 _DIGITAL_SILENCE = 1.0  # highest deviation: no converter is that quiet
-
-
-class Verdict(Enum):
-    """What works."""
-
-    FINE = "speaker and microphone work"
-    SPEAKER_DEAD = "speaker dead"
-    MICROPHONE_DEAF = "microphone deaf"
-    UNCLEAR = "can't tell"
-
-
-@frozen
-class Report:
-    """The outcome, for the owner."""
-
-    verdict: Verdict
-    reason: str
-    """One line: what was heard, and what to do."""
-    correlation: float
-    """Of the chirp and what was heard, where it fits best: 0.0 to 1.0."""
-    latency_ms: float | None
-    """From handing the chirp to the sound card until the microphone had it; None unless it was found."""
-    level_db: float
-    """In the microphone, while the chirp was heard (or should have been): dB, 0 is full scale."""
-    room_db: float
-    """As above, of the room before the chirp."""
 
 
 @frozen
@@ -77,9 +55,9 @@ class Recording:
 
 def chirp() -> Floats:
     """The test sound, as samples of 16 bits: a rising tone that is like itself at no other moment, softly begun."""
-    frames = round(_CHIRP_S * RATE_HZ)
+    frames = round(CHIRP_S * RATE_HZ)
     seconds = np.arange(frames) / RATE_HZ
-    sweep = 2 * math.pi * (_LOWEST_HZ * seconds + (_HIGHEST_HZ - _LOWEST_HZ) * seconds**2 / (2 * _CHIRP_S))
+    sweep = 2 * math.pi * (_LOWEST_HZ * seconds + (_HIGHEST_HZ - _LOWEST_HZ) * seconds**2 / (2 * CHIRP_S))
     fade = np.minimum(1.0, np.minimum(np.arange(frames), np.arange(frames)[::-1]) / (0.02 * RATE_HZ))
     return np.asarray(_CHIRP_PEAK * np.sin(sweep) * (0.5 - 0.5 * np.cos(math.pi * fade)))
 
@@ -87,17 +65,18 @@ def chirp() -> Floats:
 def judge(recording: Recording) -> Report:
     """The verdict: by correlation and level together; where the chirp is missing the room's own noise decides."""
     samples = recording.samples - np.mean(recording.samples)
-    room = _rms(samples[: recording.played_at])
-    after = samples[recording.played_at :]
+    looked_from = max(0, recording.played_at - _EARLY_FRAMES)
+    room = _rms(samples[:looked_from])
+    after = samples[looked_from:]
     at, correlation = find(chirp(), after)
-    level = _rms(after[at : at + round(_CHIRP_S * RATE_HZ)])
+    level = _rms(after[at : at + round(CHIRP_S * RATE_HZ)])
     found = correlation > LIKE
-    verdict, reason = _verdict(float(np.ptp(samples)) / 2, room, level if found else None)
-    latency_ms = at * 1000 / RATE_HZ if verdict is Verdict.FINE else None
+    verdict, reason = _verdict(float(np.ptp(samples)) / 2, room, level if found else None, _rms(after))
+    latency_ms = max(0, looked_from + at - recording.played_at) * 1000 / RATE_HZ if verdict is Verdict.FINE else None
     return Report(verdict, reason, correlation, latency_ms, _decibels(level if found else _rms(after)), _decibels(room))
 
 
-def _verdict(deviation: float, room: float, chirp_level: float | None) -> tuple[Verdict, str]:
+def _verdict(deviation: float, room: float, chirp_level: float | None, heard: float) -> tuple[Verdict, str]:
     """`chirp_level` is None where the chirp wasn't found; all in samples of 16 bits."""
     if chirp_level is not None and chirp_level > LOUD_ENOUGH:
         return Verdict.FINE, "the microphone hears the speaker"
@@ -111,6 +90,8 @@ def _verdict(deviation: float, room: float, chirp_level: float | None) -> tuple[
             Verdict.UNCLEAR,
             "the chirp arrives, but faintly; turn the speaker's volume up, or else the microphone's gain (`alsamixer`)",
         )
+    if heard > _LOUDER * max(room, HEARS):
+        return Verdict.UNCLEAR, "something loud was heard, but not the whole chirp; try again when all is quiet"
     if room > TOO_LOUD:
         return Verdict.UNCLEAR, "the room is too loud to find the chirp; try again when it is quiet"
     if room >= HEARS:
@@ -140,7 +121,8 @@ def find(piece: Floats, sound: Floats) -> tuple[int, float]:
 
 def try_devices(settings: Audio) -> Report:
     """Test the microphone and the speaker of the settings; nobody else may hold them. Raises DeviceError."""
-    return judge(listen_to_itself(settings, partial(open_capture, channel=settings.microphone_channel)))
+    heard = listen_to_itself(settings, partial(open_capture, channel=settings.microphone_channel))
+    return doubted(judge(heard), settings)
 
 
 def listen_to_itself(
@@ -156,11 +138,11 @@ def listen_to_itself(
         closing(open_speaker(settings.speaker, period, settings.buffer_ms * RATE_HZ // 1000)) as mouth,
     ):
         tape = _Tape(settings.microphone, ear, clock)
-        tape.run_until(bytes_of(_SETTLE_MS))
+        tape.run_until(bytes_of(SETTLE_MS))
         tape.sound.clear()
-        tape.run_until(bytes_of(_ROOM_MS))
+        tape.run_until(bytes_of(ROOM_MS))
         played_at = _play(settings.speaker, mouth, tape, clock)
-        tape.run_until(played_at + bytes_of(_LONGEST_ECHO_MS + _CHIRP_S * 1000))
+        tape.run_until(played_at + bytes_of(LONGEST_ECHO_MS + CHIRP_S * 1000))
     return Recording(np.frombuffer(bytes(tape.sound), dtype="<i2").astype(np.float64), played_at // FRAME_BYTES)
 
 
@@ -179,8 +161,8 @@ class _Tape:
         """Wait a moment, and take what there is."""
         self._ear.wait(_TURN_MS)
         self.take()
-        if self._clock() - self._moved_at > _PATIENCE_S:
-            raise DeviceLostError(self._name, Direction.CAPTURE, f"gave no sound for {_PATIENCE_S:.0f} s")
+        if self._clock() - self._moved_at > PATIENCE_S:
+            raise DeviceLostError(self._name, Direction.CAPTURE, f"gave no sound for {PATIENCE_S:.0f} s")
 
     def take(self) -> None:
         """All that was captured by now."""
@@ -197,7 +179,7 @@ class _Tape:
 def _play(name: str, mouth: PlaybackDevice, tape: _Tape, clock: Callable[[], float]) -> int:
     """Play the chirp while recording; the number of bytes that were recorded when it began."""
     tail_frames = max(mouth.buffer_frames, mouth.period_frames)  # of silence, so that the chirp's end is played
-    frames = round(_CHIRP_S * RATE_HZ) + tail_frames
+    frames = round(CHIRP_S * RATE_HZ) + tail_frames
     frames += -frames % mouth.period_frames
     waiting = np.rint(chirp()).astype("<i2").tobytes().ljust(frames * FRAME_BYTES, b"\0")
     moved_at = clock()
@@ -210,8 +192,8 @@ def _play(name: str, mouth: PlaybackDevice, tape: _Tape, clock: Callable[[], flo
         if taken:
             waiting = waiting[taken * FRAME_BYTES :]
             moved_at = clock()
-        elif clock() - moved_at > _PATIENCE_S:
-            raise DeviceLostError(name, Direction.PLAYBACK, f"has taken no sound for {_PATIENCE_S:.0f} s")
+        elif clock() - moved_at > PATIENCE_S:
+            raise DeviceLostError(name, Direction.PLAYBACK, f"has taken no sound for {PATIENCE_S:.0f} s")
         tape.turn()
         room = max(0, mouth.avail())
     return began

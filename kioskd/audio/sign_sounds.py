@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from kioskd.audio.earcons import earcon
 from kioskd.audio.wav import WavError, read_wav
-from kioskd.config.schema import Sounds
+from kioskd.config.schema import Settings, Sounds
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.surroundings import SIGN_SOUNDS_AT_MOST_S
 
@@ -19,21 +21,35 @@ LONGEST_S = SIGN_SOUNDS_AT_MOST_S - 0.5  # the dialogue waits no longer; the sou
 
 
 class SignSounds:
-    """The sounds of all signs, read once. A recording that can't be used is a warning, and the tone takes its place."""
+    """The sounds of all signs. Recordings are read at once; a tone is made when it is first heard."""
 
     def __init__(self, settings: Sounds, language: str | None = None) -> None:
         """`language` is what visitors speak, as a code: it chooses the apology."""
-        self._sounds: dict[Sign, bytes] = {}
-        for sign in Sign:
-            try:
-                self._sounds[sign] = _sound(sign, chosen(sign, settings, language))
-            except WavError as error:
-                log.warning("the sound of the sign %r: %s; its tone is played instead", sign.value, error)
-                self._sounds[sign] = earcon(sign)
+        self._recordings = recordings(settings, language)
+
+    def adjust(self, settings: Settings) -> None:
+        """See `kioskd.pulse.Adjustable`. Better with `recordings` read already, in another thread."""
+        self._recordings = recordings(settings.audio.sounds, settings.conversation.language)
 
     def of(self, sign: Sign) -> bytes:
         """The sound of a sign, s16le mono at 24 kHz; b"" where it has none."""
-        return self._sounds[sign]
+        recording = self._recordings.get(sign)
+        return earcon(sign) if recording is None else recording
+
+
+@lru_cache(maxsize=1)
+def recordings(settings: Sounds, language: str | None) -> Mapping[Sign, bytes]:
+    """What of the signs is a recording. Of one that can't be used a warning tells, and the tone takes its place."""
+    found: dict[Sign, bytes] = {}
+    for sign in Sign:
+        try:
+            recording = _recording(chosen(sign, settings, language))
+        except WavError as error:
+            log.warning("the sound of the sign %r: %s; its tone is played instead", sign.value, error)
+        else:
+            if recording is not None:
+                found[sign] = recording
+    return found
 
 
 def chosen(sign: Sign, settings: Sounds, language: str | None) -> str:
@@ -60,11 +76,6 @@ def problems(settings: Sounds) -> list[str]:
 
 def _names() -> list[str]:
     return [name for name in Sounds.__annotations__ if name != "sorry_in"]
-
-
-def _sound(sign: Sign, choice: str) -> bytes:
-    recording = _recording(choice)
-    return earcon(sign) if recording is None else recording
 
 
 def _recording(choice: str) -> bytes | None:

@@ -21,9 +21,10 @@ from kioskd.audio.playback import Playback
 from kioskd.audio.playback_port import OpenDevice
 from kioskd.audio.ports import SpeakerEvent
 from kioskd.audio.queue import PlaybackQueue
-from kioskd.config.schema import Audio
+from kioskd.config.schema import Audio, Settings
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import SignFinished
+from kioskd.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,11 @@ class AlsaSpeaker:
         open_device: OpenDevice = open_playback,
         loudness: Loudness | None = None,
         sound_of: Callable[[Sign], bytes] = earcon,
+        latency_of: Callable[[int | None], float] = lambda card: 0.0,
     ) -> None:
         """Nothing is opened before `run`; what is given until then is played first."""
         self._settings = settings
+        self._clock = clock
         self._turn: int | None = None
         self._turn_bytes = 0
         self._untold: deque[SpeakerEvent] = deque(maxlen=MAX_UNTOLD)
@@ -55,16 +58,28 @@ class AlsaSpeaker:
         self._token: trio.lowlevel.TrioToken | None = None
         self._jitter = JitterBuffer(_margin_ms(settings.period_frames))
         self._playback = Playback(
-            name=settings.speaker,
-            period_frames=settings.period_frames,
-            buffer_frames=settings.buffer_ms * RATE_HZ // 1000,
+            *_opened_by(settings),
             queue=PlaybackQueue(self._jitter),
             emit=self._emit,
             clock=clock,
             open_device=open_device,
             loudness=loudness or Loudness(settings),
             sound_of=sound_of,
+            latency_of=latency_of,
         )
+
+    def adjust(self, settings: Settings) -> None:
+        """See `kioskd.pulse.Adjustable`. What waits in the card's buffer is heard as loud as it was."""
+        before, self._settings = self._settings, settings.audio
+        self._playback.adjust_loudness(settings.audio)
+        if _opened_by(settings.audio) != _opened_by(before):
+            self._jitter.margin_ms = _margin_ms(settings.audio.period_frames)
+            self._playback.use(*_opened_by(settings.audio))
+
+    @property
+    def device(self) -> str:
+        """Its name in the settings."""
+        return self._settings.speaker
 
     @property
     def level(self) -> float:
@@ -77,9 +92,33 @@ class AlsaSpeaker:
         return self._playback.heartbeat
 
     @property
+    def pulse(self) -> Pulse:
+        """It moves when its thread turns, which it does also while idle or without a device."""
+        age_s = self._clock() - self._playback.heartbeat
+        return Pulse(age_s, thread_age_s=age_s)
+
+    @property
     def xruns(self) -> int:
         """Gaps heard in answers, because their sound came too late."""
         return self._playback.gaps
+
+    @property
+    def card(self) -> int | None:
+        """The number of the sound card that is open; None for what isn't one, such as a sound server."""
+        return self._playback.card
+
+    @property
+    def latency_ms(self) -> float:
+        """How long sound is under way behind the device: so much less than was played has been heard."""
+        return self._playback.latency_ms
+
+    @latency_ms.setter
+    def latency_ms(self, latency_ms: float) -> None:
+        self._playback.latency_ms = latency_ms
+
+    def begun_at(self, turn: int) -> float | None:
+        """When this turn's answer left the device, on the monotonic clock; None before."""
+        return self._playback.begun_at(turn)
 
     @property
     def pre_buffer_ms(self) -> float:
@@ -111,9 +150,13 @@ class AlsaSpeaker:
                 thread.join()  # at its last instruction
             else:
                 log.error("speaker %r: its thread hangs in the sound driver", self._settings.speaker)
+        self._playback.crashed()
         if errors:
-            self._playback.crashed()
             raise errors[0]
+
+    def reopen(self) -> None:
+        """Give the device back and open it anew; the fault that was raised meanwhile ends with that."""
+        self._playback.reopen()
 
     def play(self, turn: int, pcm: bytes) -> None:
         """Queue a piece of an answer, by reference -> `SpeakingStarted` at a turn's first frame."""
@@ -163,6 +206,11 @@ class AlsaSpeaker:
     def _tell(self) -> None:
         while self._untold and self._report is not None:
             self._report(self._untold.popleft())
+
+
+def _opened_by(settings: Audio) -> tuple[str, int, int]:
+    """What the device is opened with: name, period and buffer in frames."""
+    return settings.speaker, settings.period_frames, settings.buffer_ms * RATE_HZ // 1000
 
 
 def _margin_ms(period_frames: int) -> float:

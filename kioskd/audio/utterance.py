@@ -21,6 +21,8 @@ class Utterance:
         self._turn = turn
         self._limit_bytes = limit_bytes // FRAME_BYTES * FRAME_BYTES
         self._pcm = bytearray()
+        self.began_at = float("inf")
+        """When its first frame was heard, on the monotonic clock: the earliest that any piece of it allows."""
         self._ended = False
         self._full = False
         self._on_growth: Callable[[], None] | None = None

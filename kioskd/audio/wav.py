@@ -6,7 +6,6 @@ import io
 import os
 import struct
 import tempfile
-import wave
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +42,8 @@ def read_wav(path: Path, limit_s: float) -> bytes:
 
 def write_wav(path: Path, pcm: bytes) -> None:
     """Write s16le mono at 24 kHz as a WAV file: whole, or not at all. Raises WavError."""
+    import wave  # no running kiosk writes one
+
     encoded = io.BytesIO()
     with wave.open(encoded, "wb") as writer:
         writer.setnchannels(1)

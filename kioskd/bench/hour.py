@@ -18,6 +18,7 @@ import trio
 import trio.testing
 from attrs import define, evolve, field
 
+from kioskd import heap
 from kioskd.audio.microphone import AlsaMicrophone
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
 from kioskd.audio.speaker import AlsaSpeaker
@@ -167,6 +168,7 @@ async def run(plan: Plan, minutes: int) -> None:
 def main() -> None:
     """See the module."""
     plan = Plan(**json.loads(sys.argv[1]))
+    heap.keep_small()  # as `composition.serve` does
     logging.disable(logging.WARNING)  # at this pace the threads are late now and then
     trio.run(run, plan, int(sys.argv[2]), clock=trio.testing.MockClock(rate=RATE))
 

@@ -150,12 +150,21 @@ def gaps(lab: Lab, rounds: int) -> list[Row]:
     return [targets.gaps(sum(fast) + sum(slow[LEARNING:]), len(fast) + len(slow) - LEARNING, note)]
 
 
+def idle_day(lab: Lab, rounds: int) -> list[Row]:
+    """In virtual time, in this process."""
+    from kioskd.bench import day
+
+    return [targets.idle_day(*day.idle_day())]
+
+
 def reconnect(lab: Lab, rounds: int) -> list[Row]:
-    """The server resets every connection, and is gone for a second."""
+    """The server resets every connection, and is gone for a second; before that the link was of use, or it would be
+    one that flaps, which a kiosk is slow to come back to."""
+    lab.control.weather(answer_ms=1000, speed=5, jitter_ms=0)
     with lab.client("kiosk", sound=not lab.no_sound) as kiosk:
         waits = []
         for _ in range(max(3, rounds)):
-            time.sleep(0.5)
+            kiosk.order("turn", WARM_UP_S)
             waits.append(kiosk.order("outage", OUTAGE_S)["back_to_ready"])
     return [targets.reconnect(waits, _round_trip_ms())]
 
@@ -186,6 +195,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], Measure]] = {
     "gaps": (("gaps",), gaps),
     "reconnect": (("reconnect",), reconnect),
     "hour": (("hour",), hour),
+    "day": (("idle-day",), idle_day),
 }
 """What is measured together, and which rows come of it."""
 

@@ -25,13 +25,14 @@ def kiosk(settings_file: str) -> None:
 
     import trio
 
-    from kioskd import composition, log
+    from kioskd import composition, heap, log
     from kioskd.dialogue.effects import Effect
     from kioskd.dialogue.events import Event, Link, LinkChanged
 
     log.set_up(settings.log.level)
 
     async def run() -> None:
+        heap.keep_small()  # as `composition.serve` does
         daemon = composition.build_daemon(settings)
         up = trio.Event()
 

@@ -140,6 +140,11 @@ def reconnect(values: Sequence[float], round_trip_ms: float) -> Row:
     return Row("reconnect", "1 s outage, link back to ready", "ms", figure, {}, (Bound("ms", figure, limit),), note)
 
 
+def idle_day(size: int, lines: int) -> Row:
+    """What an SD card takes of a day on which nobody comes."""
+    return Row("idle-day", "to the journal, of a day on which nobody comes", "bytes", size, note=f"{lines} lines")
+
+
 def missing(name: str, why: str) -> Row:
     """A row that could not be measured here."""
     return Row(name, "not measured", "", note=why)

@@ -110,12 +110,13 @@ def _stamped(plan: Plan) -> None:
 def _on_trio(plan: Plan, stamped: bool) -> None:
     import trio
 
-    from kioskd import log
+    from kioskd import heap, log
     from kioskd.bench.control import Control
     from kioskd.bench.kiosk import Kiosk
     from kioskd.bench.profiling import profiled
 
     async def run() -> None:
+        heap.keep_small()  # as `composition.serve` does
         kiosk, control = Kiosk(plan, stamped), Control(plan.control)
         log.set_up(kiosk.settings.log.level)
 

@@ -19,6 +19,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="what everything is drawn from (1)")
     parser.add_argument("--json", action="store_true", help="the result as JSON")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write the first stage's course of things")
+    parser.add_argument("--flight", type=Path, metavar="DIR", help="records of that stage, for kioskd flight replay")
     parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="switch a safeguard off: the run must find out")
     parser.add_argument("--no-faults", action="store_true", help="visitors alone, without any fault")
     parser.add_argument("--real-turns", type=int, metavar="N", help="presses of the second stage, over TCP and TLS")
@@ -33,11 +34,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """0 if nobody was failed."""
     options = parse()
+    faults = not options.no_faults
+    if options.flight is not None:
+        options.flight.mkdir(parents=True, exist_ok=True)
     try:
         with sabotaged(options.sabotage):
-            stages = {"virtual time": virtual.run(options.turns, options.seed, faults=not options.no_faults)}
+            stages = {"virtual time": virtual.run(options.turns, options.seed, faults=faults, flight=options.flight)}
             if options.real_turns:
-                stages["TCP and TLS"] = real.run(options.real_turns, options.seed, faults=not options.no_faults)
+                stages["TCP and TLS"] = real.run(options.real_turns, options.seed, faults=faults)
     except (NoSuchSafeguardError, real.NoCertificatesError) as error:
         print(f"scripts/chaos: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 import trio
 import trio.testing
@@ -49,8 +50,8 @@ class Result:
         self.trace += lines(outcome.log)
 
 
-def run(presses: int, seed: int, *, faults: bool = True) -> Result:
-    """So many presses, in worlds of at most `WORLD_PRESSES`."""
+def run(presses: int, seed: int, *, faults: bool = True, flight: Path | None = None) -> Result:
+    """So many presses, in worlds of at most `WORLD_PRESSES`. `flight`: a directory for records to be replayed."""
     result = Result(presses)
     began = time.perf_counter()
     logging.disable(logging.CRITICAL)
@@ -59,7 +60,8 @@ def run(presses: int, seed: int, *, faults: bool = True) -> Result:
     try:
         for number, start in enumerate(range(0, presses, WORLD_PRESSES)):
             dialect = (Dialect.GA, Dialect.BETA)[number % 2]
-            plan = Plan(min(WORLD_PRESSES, presses - start), seed * 1000 + number, dialect, faults)
+            record = flight / f"world-{number}.jsonl" if flight else None
+            plan = Plan(min(WORLD_PRESSES, presses - start), seed * 1000 + number, dialect, faults, flight=record)
             result.trace.append(f"world {number}: {plan.presses} presses, {dialect.value}")
             result.add(run_virtually(plan, result.coverage))
     finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import trio
@@ -20,12 +21,13 @@ from kioskd.chaos.server import Server
 from kioskd.chaos.timetable import Timetable
 from kioskd.chaos.trace import Trace
 from kioskd.chaos.visitor import Manners, Visitors
-from kioskd.config.schema import Conversation, Dialect, Endpoint
+from kioskd.config.schema import Audio, Conversation, Dialect, Endpoint
 from kioskd.daemon import Daemon
 from kioskd.dialogue.effects import AskAgain, ContinueAnswer, Effect, ForgetVisitor, State, View
 from kioskd.dialogue.events import Event, Link, StopRequested
 from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S
 from kioskd.endpoints.realtime import RealtimeEndpoint
+from kioskd.health.flight.tape import Tape
 from kioskd.simulator.faults.catalogue import KINDS, Kind, Level
 from kioskd.simulator.settings import Pace
 
@@ -86,7 +88,7 @@ MANNERS = Manners()
 
 @frozen
 class Plan:
-    """One world. `faults` False is a network without any."""
+    """One world. `faults` False is a network without any. `flight`: where a record to be replayed goes."""
 
     presses: int
     seed: int
@@ -94,6 +96,7 @@ class Plan:
     faults: bool = True
     manners: Manners = MANNERS
     kinds: tuple[str, ...] = tuple(KINDS)
+    flight: Path | None = None
 
 
 class Ground(Protocol):
@@ -164,8 +167,15 @@ class World:
         return outcome
 
     async def _live(self, settings: Endpoint, outcome: Outcome) -> None:
+        with ExitStack() as record:
+            await self._live_recorded(settings, outcome, record)
+
+    async def _live_recorded(self, settings: Endpoint, outcome: Outcome, record: ExitStack) -> None:
         endpoint = RealtimeEndpoint(settings, CONVERSATION, self._key, jitter=self._rng("jitter").random)
         daemon = Daemon(CONVERSATION, self._microphone, self._speaker, self._panel, endpoint, [self._observe])
+        if self._plan.flight is not None:
+            stream = record.enter_context(self._plan.flight.open("w"))
+            Tape(lambda line: print(line, file=stream)).watch(daemon, CONVERSATION, Audio())
         gone = trio.Event()
         self._nursery.start_soon(_run_to_end, daemon, gone)
         await self._visitors.run(min(WARM_UP_PRESSES, self._plan.presses // 2))

@@ -19,6 +19,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_socket(parser: argparse.ArgumentParser) -> None:
+    """--socket F."""
+    parser.add_argument(
+        "--socket", type=Path, metavar="F", help="the control socket (/run/kioskd/control.sock, or the user's own)"
+    )
+
+
 def choose_endpoint(settings: Settings, name: str | None) -> Endpoint:
     """The endpoint called `name`, or the first. Raises LookupError with the names that there are."""
     for endpoint in settings.endpoints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from kioskd.commands import exits, options
 
@@ -26,7 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     import trio
 
     from kioskd import composition, log
+    from kioskd.control.door import DoorTakenError
 
     log.set_up(settings.log.level)
-    trio.run(composition.serve, settings)
+    try:
+        trio.run(composition.serve, settings, partial(load, arguments.config))
+    except DoorTakenError as error:
+        return exits.complain(error, exits.FAILED)
     return exits.OK

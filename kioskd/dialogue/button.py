@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kioskd.dialogue.effects import Announce, AwaitSilence, BeginUtterance, RepeatAnswer, Sign, State, TestSound
-from kioskd.dialogue.events import Event, Fault, FellSilent, Released
+from kioskd.dialogue.effects import (
+    Announce,
+    AwaitSilence,
+    BeginUtterance,
+    CheckSound,
+    RepeatAnswer,
+    SayWords,
+    Sign,
+    State,
+    TestSound,
+)
+from kioskd.dialogue.events import CheckDue, Event, Fault, FellSilent, OwnerSays, Pressed, Released
 from kioskd.dialogue.scene import Scene
 from kioskd.dialogue.turn import Question, Turn
 
@@ -23,6 +33,8 @@ def press(scene: Scene, event: Event, now: float) -> None:
     scene.turn = Turn(scene.turns, now)
     scene.state = State.LISTENING
     scene.effects.append(BeginUtterance(scene.turns, scene.around.pre_roll_ms(now)))
+    if scene.around.may_tell_listening:
+        scene.give_sign(Sign.LISTENING, now)
 
 
 def press_early(scene: Scene, event: Event, now: float) -> None:
@@ -96,6 +108,34 @@ def owner_hold(scene: Scene, event: Event, now: float) -> None:
     _speak(scene, TestSound, now)
 
 
+def owner_says(scene: Scene, event: OwnerSays, now: float) -> None:
+    scene.cut_sign(now)
+    _speak(scene, SayWords, now, event.words)
+
+
+def check_due(scene: Scene, event: CheckDue, now: float) -> None:
+    if not event.alone or scene.visitor_seen_at is None:
+        scene.cut_sign(now)
+        scene.say(CheckSound, now)
+
+
+# -- a press that was taken for a tap that came late, and turns out to be held
+
+
+def held_on(scene: Scene, now: float) -> None:
+    """The finger is still down: it wants to talk, and has since it came down."""
+    pressed_at, scene.late_press_at = scene.late_press_at, None
+    match scene.state:
+        case State.READY:
+            press(scene, Pressed(), now)
+        case State.THINKING:
+            _clear(scene, press, Pressed(), now)
+        case State.SPEAKING if scene.stop_by is None:
+            _silence(scene, press, Pressed(), now)
+    if scene.state is State.LISTENING and pressed_at is not None:
+        scene.current.pressed_at = pressed_at
+
+
 def _say_it(scene: Scene, late_ms: int, now: float) -> None:
     """The visitor says that the utterance is over; they let go `late_ms` ago."""
     turn, settings = scene.current, scene.settings
@@ -107,27 +147,39 @@ def _say_it(scene: Scene, late_ms: int, now: float) -> None:
 
 def _leave_unheard(scene: Scene, then: Outcome, event: Event, now: float) -> None:
     """The turn under way ends without an answer, for what the press wants."""
-    if not _is_late_tap(scene, now):
-        scene.give_up_on_answer()
-        scene.end_turn(now)
-        then(scene, event, now)
+    if not _is_late_tap(scene, event, now):
+        _clear(scene, then, event, now)
+
+
+def _clear(scene: Scene, then: Outcome, event: Event, now: float) -> None:
+    scene.give_up_on_answer()
+    scene.end_turn(now)
+    then(scene, event, now)
 
 
 def _break_in(scene: Scene, then: Outcome, event: Event, now: float) -> None:
     """The answer is broken off, for what the press wants; not by a kiosk that is leaving, which takes no new turn."""
-    if scene.stop_by is None and not _is_late_tap(scene, now):
-        scene.silence()
-        scene.end_turn(now)
-        then(scene, event, now)
+    if scene.stop_by is None and not _is_late_tap(scene, event, now):
+        _silence(scene, then, event, now)
 
 
-def _is_late_tap(scene: Scene, now: float) -> bool:
+def _silence(scene: Scene, then: Outcome, event: Event, now: float) -> None:
+    scene.silence()
+    scene.end_turn(now)
+    then(scene, event, now)
+
+
+def _is_late_tap(scene: Scene, event: Event, now: float) -> bool:
+    """It was meant to end what silence has ended already; unless it is held, as `held_on` finds out."""
     over = scene.current.hands_free and scene.state is not State.LISTENING
-    return over and now - scene.current.released_at < LATE_TAP_S
+    late = over and now - scene.current.released_at < LATE_TAP_S
+    if late and isinstance(event, Pressed):
+        scene.late_press_at = now
+    return late
 
 
-def _speak(scene: Scene, question: Question, now: float) -> None:
+def _speak(scene: Scene, question: Question, now: float, words: int = 0) -> None:
     if Fault.SPEAKER in scene.around.faults and question is not TestSound:  # the test may find out why
         scene.give_sign(Sign.OUT_OF_ORDER, now)
     else:
-        scene.say(question, now)
+        scene.say(question, now, words)

@@ -23,6 +23,7 @@ class State(Enum):
 class Sign(Enum):
     """A short word to the visitor, by lamp and by sound."""
 
+    LISTENING = "listening"
     SENT = "sent"
     TOO_SHORT = "too-short"
     LIMIT_REACHED = "limit-reached"
@@ -119,6 +120,21 @@ class TestSound:
 
 
 @frozen
+class CheckSound:
+    """Test speaker and microphone, and say nothing of it -> `SoundChecked`."""
+
+    turn: int
+
+
+@frozen
+class SayWords:
+    """Say the words of an `OwnerSays`, as `turn` -> `AnswerAudio`..., `AnswerEnded`."""
+
+    turn: int
+    words: int = 0
+
+
+@frozen
 class CancelAnswer:
     """Nobody waits for this turn's answer any more; nothing of it was heard."""
 
@@ -195,6 +211,8 @@ Effect = (
     | RepeatAnswer
     | Announce
     | TestSound
+    | CheckSound
+    | SayWords
     | CancelAnswer
     | Interrupt
     | ForgetVisitor

@@ -23,6 +23,8 @@ class Fault(Enum):
     SPEAKER = "speaker"
     PANEL = "panel"
     BUTTON_STUCK = "button-stuck"
+    MICROPHONE_DEAF = "microphone-deaf"  # so says the self-test, which may be wrong: the kiosk goes on answering
+    SPEAKER_DEAD = "speaker-dead"  # as above
 
 
 class Ending(Enum):
@@ -81,6 +83,27 @@ class OwnerPressed:
 @frozen
 class OwnerHeld:
     """The owner's button is being held."""
+
+
+@frozen
+class OwnerSays:
+    """The owner, from afar, has something said: `words` is its number, the sound stays with whoever brought it."""
+
+    words: int
+
+
+@frozen
+class CheckDue:
+    """Speaker and microphone are to be tested; `alone`: only where no visitor is about."""
+
+    alone: bool = False
+
+
+@frozen
+class SoundChecked:
+    """A test is over (after `CheckSound`), however it went."""
+
+    turn: int
 
 
 @frozen
@@ -214,6 +237,9 @@ Event = (
     | FoundHeld
     | OwnerPressed
     | OwnerHeld
+    | OwnerSays
+    | CheckDue
+    | SoundChecked
     | FellSilent
     | UtteranceEnded
     | LinkChanged

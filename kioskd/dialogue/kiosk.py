@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kioskd.config.schema import Audio, Conversation
+from kioskd.dialogue.button import held_on
 from kioskd.dialogue.effects import Effect, Show, Sign, State, View
 from kioskd.dialogue.events import Event, Fault, SpeakingStopped
 from kioskd.dialogue.scene import Scene
@@ -31,6 +32,24 @@ class Kiosk:
         self._scene = Scene(settings, Surroundings(settings, audio or Audio()))
         self._shown: View | None = None
 
+    @classmethod
+    def resumed(cls, scene: Scene, shown: View | None) -> Kiosk:
+        """A kiosk that goes on from what another one's `memory` was."""
+        kiosk = cls(scene.settings, scene.around.audio)
+        kiosk._scene, kiosk._shown = scene, shown
+        return kiosk
+
+    def adopt(self, settings: Conversation, audio: Audio) -> None:
+        """Go on by these settings, from the next step on."""
+        scene = self._scene
+        scene.settings = scene.around.settings = settings
+        scene.around.audio = audio
+
+    @property
+    def memory(self) -> tuple[Scene, View | None]:
+        """All that the next `step` depends on besides its event: to be written down, not to be changed."""
+        return self._scene, self._shown
+
     @property
     def view(self) -> View:
         """What can be seen of the kiosk from outside."""
@@ -52,6 +71,8 @@ class Kiosk:
             due.append(TURN_DUE[scene.state](scene.turn, scene.settings))
         if scene.stop_by is not None:
             due.append(scene.stop_by)
+        if scene.held_on_at is not None:
+            due.append(scene.held_on_at)
         if scene.state is State.READY and scene.visitor_seen_at is not None:
             due.append(scene.visitor_seen_at + scene.settings.forget_after_s)
         return min(due, default=None)
@@ -63,6 +84,8 @@ class Kiosk:
         before = scene.around.faults
         if self._is_current(event) and scene.around.notice(event, now):
             TABLE[scene.state, type(event)](scene, event, now)
+            if scene.held_on_at is not None and now >= scene.held_on_at:
+                held_on(scene, now)
         self._tell_faults(scene.around.faults - before, now)
         if scene.state is not State.STOPPED and self._shown != scene.view:
             self._shown = scene.view

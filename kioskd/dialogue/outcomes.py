@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kioskd.dialogue.button import release
-from kioskd.dialogue.effects import FinishSpeaking, ForgetVisitor, Interrupt, Play, Sign, State
+from kioskd.dialogue.effects import CheckSound, FinishSpeaking, ForgetVisitor, Interrupt, Play, Sign, State
 from kioskd.dialogue.events import (
     AnswerAudio,
     AnswerEnded,
@@ -18,8 +18,11 @@ from kioskd.dialogue.events import (
     Released,
     SpeakingFinished,
     SpeakingStopped,
+    UtteranceEnded,
 )
 from kioskd.dialogue.scene import Scene
+
+LEAST_QUESTION_MS = 100  # no word is shorter, and no endpoint takes less
 
 
 def ignored(scene: Scene, event: Any, now: float) -> None:
@@ -30,7 +33,11 @@ def opened(scene: Scene, event: Event, now: float) -> None:
     scene.state = State.READY
 
 
-def utterance_ended(scene: Scene, event: Event, now: float) -> None:
+def utterance_ended(scene: Scene, event: UtteranceEnded, now: float) -> None:
+    if event.duration_ms < LEAST_QUESTION_MS:  # the kiosk's own sound, dying away, may have taken the rest
+        deaf = Fault.MICROPHONE in scene.around.faults
+        scene.abandon(Sign.SORRY if deaf else Sign.TOO_SHORT, now)
+        return
     scene.current.utterance_ended = True
     scene.ask_when_silent(now)
     scene.tell_outage(now)
@@ -57,6 +64,11 @@ def ended_unheard(scene: Scene, event: AnswerEnded, now: float) -> None:
     if not scene.current.asked:
         scene.give_up_on_answer()
     scene.apologise(now)
+
+
+def sound_checked(scene: Scene, event: Event, now: float) -> None:
+    if scene.current.question is CheckSound:
+        scene.end_turn(now)
 
 
 def answer_ended(scene: Scene, event: AnswerEnded, now: float) -> None:
@@ -109,7 +121,16 @@ def fault_listening(scene: Scene, event: FaultRaised, now: float) -> None:
 
 def fault_thinking(scene: Scene, event: FaultRaised, now: float) -> None:
     if event.fault is Fault.SPEAKER:
-        scene.abandon(Sign.OUT_OF_ORDER, now)
+        _fail(scene, Sign.OUT_OF_ORDER, now)
+
+
+def _fail(scene: Scene, sign: Sign, now: float) -> None:
+    """The turn under way gets no answer; nobody waits for that of a test."""
+    if scene.current.question is CheckSound:
+        scene.give_up_on_answer()
+        scene.end_turn(now)
+    else:
+        scene.abandon(sign, now)
 
 
 # -- time
@@ -131,7 +152,7 @@ def tick_listening(scene: Scene, event: Event, now: float) -> None:
 def tick_thinking(scene: Scene, event: Event, now: float) -> None:
     if now >= scene.current.answer_due(scene.settings):
         scene.silencing = None  # a speaker that never fell silent must not hold back the next question
-        scene.abandon(Sign.SORRY, now)
+        _fail(scene, Sign.SORRY, now)
 
 
 def tick_speaking(scene: Scene, event: Event, now: float) -> None:

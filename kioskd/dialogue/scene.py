@@ -25,6 +25,8 @@ from kioskd.dialogue.events import Link
 from kioskd.dialogue.surroundings import Surroundings
 from kioskd.dialogue.turn import RESUMED_AT_MOST, Question, Turn
 
+HELD_AFTER_S = 0.3  # a tap is shorter (panel.button.tap_ms)
+
 
 @define
 class Scene:
@@ -39,6 +41,7 @@ class Scene:
     visitor_seen_at: float | None = None  # None: there is nothing to forget
     repeatable: bool = False  # this visitor was given an answer
     stop_by: float | None = None
+    late_press_at: float | None = None  # a press that means nothing, unless it is held
     effects: list[Effect] = field(factory=list)
 
     @property
@@ -80,6 +83,8 @@ class Scene:
             case State.LISTENING:
                 self.around.said_until = now
             case State.SPEAKING:
+                self.around.sounded_until = now
+            case State.THINKING if self.current.chirps:
                 self.around.sounded_until = now
         self.turn = None
         self.state = State.READY
@@ -136,18 +141,24 @@ class Scene:
         turn = self.current
         if turn.utterance_ended and not turn.asked and self.silencing is None:
             turn.asked = True
-            self.effects.append(turn.question(turn.number))
+            self.effects.append(turn.ask())
             if turn.visitors or self.visitor_seen_at is not None:
                 self.visitor_seen_at = now
             if turn.visitors and self.around.link is Link.UP and self.around.may_tell_sent(now):
                 self.give_sign(Sign.SENT, now)
 
-    def say(self, question: Question, now: float) -> None:
+    def say(self, question: Question, now: float, words: int = 0) -> None:
         """A turn without an utterance: the kiosk has something to say by itself."""
         self.turns += 1
-        self.turn = Turn(self.turns, now, question, released_at=now, utterance_ended=True)
+        self.turn = Turn(self.turns, now, question, words, released_at=now, utterance_ended=True)
         self.state = State.THINKING
         self.ask_when_silent(now)
+
+    @property
+    def held_on_at(self) -> float | None:
+        """When a late press, still down, is no tap any more."""
+        down = self.late_press_at is not None and self.around.button_down_since == self.late_press_at
+        return self.late_press_at + HELD_AFTER_S if down and self.late_press_at is not None else None
 
     def leave(self) -> None:
         """There is no way back from here."""

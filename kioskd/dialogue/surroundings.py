@@ -26,10 +26,13 @@ from kioskd.dialogue.events import (
 
 SIGN_SHOWN_S = 1.5  # long enough to be seen by somebody who looks up from the button
 SIGN_SOUNDS_AT_MOST_S = 8.0  # a sound whose end is never reported counts as over; a spoken apology is shorter
-FOR_THE_EAR = frozenset({Sign.SENT, Sign.FAULT})  # the lamp shows the state, or the fault itself
+FOR_THE_EAR = frozenset({Sign.LISTENING, Sign.SENT, Sign.FAULT})  # the lamp shows the state, or the fault itself
 NO_SOUND = "none"  # in audio.sounds
-INTERIM = frozenset({Sign.SENT, Sign.CONNECTION_LOST})  # an answer may still come, and makes them needless
+INTERIM = frozenset(
+    {Sign.LISTENING, Sign.SENT, Sign.CONNECTION_LOST}
+)  # an answer may still come, and makes them needless
 CONVERSATION_NEEDS = frozenset({Fault.MICROPHONE, Fault.SPEAKER})
+CANCELLED = frozenset({Echo.HARDWARE, Echo.SOFTWARE})  # the kiosk's own sound is taken out of what is recorded
 
 
 @define
@@ -110,6 +113,12 @@ class Surroundings:
     def may_tell_sent(self, now: float) -> bool:
         """The owner wants to hear that a question is on its way, and nothing else is being told."""
         return self.audio.signs and self.audio.sounds.sent != NO_SOUND and not self.sign_sounds(now)
+
+    @property
+    def may_tell_listening(self) -> bool:
+        """The owner wants to hear that the kiosk listens, and it won't hear that itself."""
+        wanted = self.audio.signs and self.audio.sounds.listening != NO_SOUND
+        return wanted and self.audio.echo in CANCELLED
 
     def sign_sounds(self, now: float) -> bool:
         """True while the sound of a sign may be heard."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from attrs import define
 
 from kioskd.config.schema import Conversation
-from kioskd.dialogue.effects import Announce, Ask, RepeatAnswer, TestSound
+from kioskd.dialogue.effects import Announce, Ask, CheckSound, RepeatAnswer, SayWords, TestSound
 from kioskd.dialogue.events import Ending
 
 RESUMED_AT_MOST = 2  # an answer that is cut a third time is not going to be whole
+OWN_WORDS_S = 15.0  # to find them: a self-test takes six
 PLAY_OUT_MARGIN_S = 5.0  # what earcons before it, underruns and the sink's own latency may add to an answer's length
 
 
-Question = type[Ask | RepeatAnswer | Announce | TestSound]
+Question = type[Ask | RepeatAnswer | Announce | TestSound | CheckSound | SayWords]
 
 
 @define
@@ -22,6 +23,7 @@ class Turn:
     number: int
     pressed_at: float
     question: Question = Ask  # the effect that brings its answer about
+    words: int = 0  # of SayWords: which
     released_at: float = 0.0
     hands_free: bool = False  # no finger says when the utterance is over
     asked: bool = False
@@ -36,6 +38,15 @@ class Turn:
     def visitors(self) -> bool:
         """False for words of the kiosk's own, which nobody asked an endpoint for."""
         return self.question is Ask
+
+    @property
+    def chirps(self) -> bool:
+        """The self-test sounds in it."""
+        return self.question in (TestSound, CheckSound)
+
+    def ask(self) -> Ask | RepeatAnswer | Announce | TestSound | CheckSound | SayWords:
+        """The effect that brings its answer about."""
+        return SayWords(self.number, self.words) if self.question is SayWords else self.question(self.number)
 
     def resume(self, number: int, now: float) -> Turn:
         """The turn in which the rest of this one's answer is awaited."""
@@ -57,7 +68,8 @@ class Turn:
 
     def answer_due(self, settings: Conversation) -> float:
         """When the visitor has waited long enough for an answer to begin."""
-        return self.released_at + settings.answer_timeout_s
+        patience_s = settings.answer_timeout_s if self.visitors else max(settings.answer_timeout_s, OWN_WORDS_S)
+        return self.released_at + patience_s
 
     def speaking_due(self, settings: Conversation) -> float:
         """When an answer that began must have gone on (while it comes in) or must have been played."""

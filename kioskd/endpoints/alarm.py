@@ -1,4 +1,4 @@
-"""A deadline that can be moved at any time without waking anybody."""
+"""A deadline that can be moved at any time, and is moved often, without waking anybody."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Alarm:
         self._scope: trio.CancelScope | None = None
 
     def set(self, at: float) -> None:
-        """Be due at `at`, and at no other time."""
+        """Be due at `at`, and at no other time. A later time than before costs nothing: `run` wakes once too often."""
         self._at = at
-        if self._scope is not None:
+        if self._scope is not None and at < self._scope.deadline:
             self._scope.deadline = at
 
     def clear(self) -> None:

@@ -9,6 +9,7 @@ from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.endpoints.alarm import Alarm
+from kioskd.endpoints.dial import together
 from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.realtime.codec import BYTES_PER_MS
@@ -35,6 +36,7 @@ class Connection:
         history: Callable[[], Sequence[Said]] = lambda: (),
     ) -> None:
         self.session = Session(settings, conversation, history)
+        self.heard_at = trio.current_time()  # a pong shows that the other side lives, and that our tasks do
         self._socket = socket
         self._settings = settings
         self._stall_s = conversation.answer_stall_s + DEADLINE_GRACE_S
@@ -54,6 +56,16 @@ class Connection:
     def stopping(self) -> bool:
         """True once it is to end, for whatever reason."""
         return self._scope.cancel_called
+
+    def adjust(self, settings: Endpoint, conversation: Conversation) -> bool:
+        """Live by these settings from now on; False where that takes a new session."""
+        if not self.session.adjust(settings, conversation):
+            return False
+        self._settings = settings
+        self._stall_s = conversation.answer_stall_s + DEADLINE_GRACE_S
+        if self.session.has_outgoing:
+            self.wake()
+        return True
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -140,6 +152,7 @@ class Connection:
                     await self._socket.ping()
                 except ConnectionClosed:
                     return  # the reader tells why, after what was said before it
+            self.heard_at = trio.current_time()
             if scope.cancelled_caught:
                 self.fail(Failure(Kind.LOST, f"no pong within {timeout_s:g} s: the connection is dead"))
 
@@ -153,9 +166,14 @@ class Connection:
             except ConnectionClosed:
                 return  # the reader tells why, after what was said before it
 
-    async def _flush(self) -> None:
+    async def _flush(self, *, more: bool = False) -> None:
+        """Send what there is, in one go; `more` follows at once, and takes it along."""
         while texts := self.session.take_outgoing():
-            for text in texts:
+            held = len(texts) if more else len(texts) - 1
+            with together(self._socket):
+                for text in texts[:held]:
+                    await self._socket.send_message(text)
+            for text in texts[held:]:
                 await self._socket.send_message(text)
 
     def _start_of(self, question: PendingTurn) -> int:
@@ -185,7 +203,7 @@ class Connection:
             piece = bytes(rest[start : start + APPEND_BYTES_MAX])
             self.session.push(question.turn, piece)
             self._cursor += len(piece)
-            await self._flush()
+            await self._flush(more=whole and self._cursor == utterance.size)
         if question is self._question() and question.asked_at is not None:
             if self._cursor < utterance.size:
                 self.wake()

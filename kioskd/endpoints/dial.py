@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from kioskd.config.addresses import is_loopback
@@ -16,12 +19,15 @@ from kioskd.config.schema import Endpoint
 from kioskd.endpoints import tcp, tls
 from kioskd.endpoints.failures import DialError as DialError
 from kioskd.endpoints.failures import Headers, excerpt, refused_upgrade
+from kioskd.endpoints.gathering import Gathering
 from kioskd.endpoints.policy import Failure, Kind
 
 MAX_MESSAGE_BYTES = 16 * 2**20  # messages of 3.4 MB were seen; the library's 1 MiB would cut the link
 MESSAGE_QUEUE = 64  # a burst of deltas must not stop the reader, and with it the pongs
 RECEIVE_BYTES = 65536  # a quarter less processor time than the library's 4 KiB
+HELD_BYTES_MAX = 65536  # what is longer goes out by itself: to keep it back would save nothing
 REFUSAL_BYTES = 64 * 1024  # header and body of a refused upgrade; the library would collect a body without end
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h
 DEFAULT_PORTS = {"wss": 443, "ws": 80}
 
 
@@ -41,6 +47,7 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
                 wire = await _open_wire(settings, target)
                 try:
                     connection = await _upgrade(readers, wire, settings, headers, target)
+                    _wires[connection] = wire
                     try:
                         yield connection
                     except Exception as error:
@@ -58,6 +65,24 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
         broken = group
     if broken is not None:  # out of its handler, so that what the caller raised keeps the cause that it had
         raise of_body or _explained(target, headers, _only_one(broken))
+
+
+@contextmanager
+def together(connection: WebSocketConnection) -> Iterator[None]:
+    """What is sent inside waits for what is sent next: one record of TLS, and one call of the system.
+
+    Only while the link takes what it is given: else each message goes out by itself, and whoever sends them can think
+    better of it between two.
+    """
+    wire = _wires.get(connection)
+    if wire is None or not wire.flows:
+        yield
+        return
+    wire.holding = True
+    try:
+        yield
+    finally:  # also when cancelled: the close frame takes it along
+        wire.holding = False
 
 
 @frozen
@@ -178,22 +203,44 @@ def _status_of(answer: bytes) -> int | None:
 
 @define(eq=False)
 class _Wire(trio.abc.Stream):
-    """Watches the answer to the upgrade: the library waits for ever where the stream ends before it is whole."""
+    """Watches the answer to the upgrade: the library waits for ever where the stream ends before it is whole.
 
-    _stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
+    Later on it lets sound gather that comes faster than it is heard (see `gathering`).
+    """
+
+    _stream: trio.SocketStream | tls.TlsStream
     deadline: float  # of the upgrade, on trio's clock
+    holding: bool = False
+    """What is sent waits for what is sent next."""
     _answer: bytes = b""
     _upgraded: bool = False
+    _gathering: Gathering = field(factory=Gathering)
+    _held: bytearray = field(factory=bytearray)
 
     @property
     def status(self) -> int | None:
         """The HTTP status of an upgrade that is being refused."""
         return None if self._upgraded else _status_of(self._answer)
 
+    @property
+    def flows(self) -> bool:
+        """Nothing that was sent waits in the kernel until it may leave."""
+        unsent = array("i", [0])
+        try:
+            fcntl.ioctl(self._stream.socket.fileno(), _SIOCOUTQNSD, unsent)
+        except (AttributeError, OSError):  # no socket at all, or a closed one
+            return False
+        return unsent[0] == 0
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """See trio."""
         if self._upgraded:
-            return await self._stream.receive_some(max_bytes)
+            nap_s = self._gathering.nap_s(trio.current_time())
+            if nap_s:
+                await trio.sleep(nap_s)
+            some = await self._stream.receive_some(max_bytes)
+            self._gathering.came(len(some), trio.current_time())
+            return some
         try:
             data = await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError:
@@ -207,6 +254,12 @@ class _Wire(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See trio."""
+        if self.holding and len(self._held) + len(data) <= HELD_BYTES_MAX:
+            self._held += data
+            return
+        if self._held:
+            self._held += data
+            data, self._held = self._held, bytearray()
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -216,3 +269,6 @@ class _Wire(trio.abc.Stream):
     async def aclose(self) -> None:
         """See trio."""
         await self._stream.aclose()
+
+
+_wires: WeakKeyDictionary[WebSocketConnection, _Wire] = WeakKeyDictionary()  # the library gives its stream to nobody

@@ -14,6 +14,7 @@ from kioskd.endpoints.loud import LoudOnce
 from kioskd.endpoints.play_out import PlayOut
 from kioskd.endpoints.port import Endpoint, EndpointEvent, LinkStatus, Report, Utterance
 from kioskd.endpoints.recovery import STEADY_S
+from kioskd.pulse import Pulse, Pulsing, Reopening
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Failover:
         self._turn: int | None = None
         self._play_out = PlayOut()
         self._changes = LoudOnce(log)
+        self._joined = trio.Event()  # there are several
 
     # The port
 
@@ -69,8 +71,7 @@ class Failover:
                 self._start(self._serving)
                 if self._watch_network is not None:
                     nursery.start_soon(self._watch_network, self.network_changed)
-                if len(self._members) > 1:
-                    nursery.start_soon(self._find_home)
+                nursery.start_soon(self._find_home)
                 await trio.sleep_forever()
         finally:
             self._report = self._nursery = None
@@ -135,6 +136,20 @@ class Failover:
             return LinkStatus(member.name, Link.CONNECTING, self._link.cause, member.started_at, breakers=breakers)
         return evolve(member.endpoint.status, breakers=breakers)
 
+    @property
+    def pulse(self) -> Pulse:
+        """See `kioskd.pulse`: that of the one that serves."""
+        member = self._serving
+        if member.begun and isinstance(member.endpoint, Pulsing):
+            return member.endpoint.pulse
+        return Pulse(trio.current_time() - member.started_at)
+
+    def reopen(self) -> None:
+        """Every member gives up its connection, and begins anew."""
+        for member in self._members:
+            if isinstance(member.endpoint, Reopening):
+                member.endpoint.reopen()
+
     # The turn
 
     def _do(self, command: Command) -> None:
@@ -151,6 +166,34 @@ class Failover:
         return self._turn is None and self._play_out.over(trio.current_time())
 
     # The members
+
+    def replace(self, members: Sequence[Member]) -> None:
+        """These from now on, preferably while idle. Who stays keeps its connection, and who goes says goodbye."""
+        gone = [member for member in self._members if member not in members]
+        self._members = list(members)
+        if self._serving in gone:
+            if self._turn is not None:
+                self._serving.endpoint.discard(self._turn)
+            now = trio.current_time()
+            self._serving = next((member for member in self._members if _could_serve(member, now)), self._members[0])
+            if self._nursery is not None:
+                self._take_up()
+        for member in gone:
+            self._stop(member)
+        if len(self._members) > 1:
+            self._joined.set()
+        else:
+            self._joined = trio.Event()
+
+    def _take_up(self) -> None:
+        """The one that serves from now on takes over what there is to do."""
+        member = self._serving
+        if not member.running:
+            self._start(member)
+        is_up = member.link is Link.UP and member.endpoint.catch_up()
+        self._tell(LinkChanged(Link.UP if is_up else Link.CONNECTING))
+        for command in self._unanswered:
+            command(member.endpoint)
 
     def _start(self, member: Member) -> None:
         assert self._nursery is not None
@@ -256,7 +299,10 @@ class Failover:
     async def _find_home(self) -> None:
         """While another serves, see whether a preferred one can again; go back while nobody speaks or waits."""
         while True:
-            await trio.sleep(HOME_LOOK_S)
+            if len(self._members) > 1:
+                await trio.sleep(HOME_LOOK_S)
+            else:
+                await self._joined.wait()
             now = trio.current_time()
             successor = self._better_one()
             if successor is not None:  # its time to be left alone is over

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kioskd.config.secrets import mask_keys
-from kioskd.endpoints.policy import Failure, Kind, most_telling
+from kioskd.endpoints.policy import LIMIT_CODES, TROUBLE_CODES, Failure, Kind, most_telling
 
 EXCERPT_CHARACTERS = 200  # of an error's body: enough for its message
 _LEAST_SECRET = 8  # shorter header values ("realtime=v1" is longer, but no harm to mask) are no secrets
@@ -53,6 +53,12 @@ def refused_upgrade(host: str, status: int, headers: Headers, body: bytes, sent:
     )
 
 
+def told_by_endpoint(code: str, message: str, setting_up: bool) -> Failure:
+    """A fatal error event; `setting_up`: it came in place of `session.updated`."""
+    rejected = setting_up and code not in (*LIMIT_CODES, *TROUBLE_CODES)
+    return Failure(Kind.SETTINGS if rejected else Kind.ERROR, message, code=code)
+
+
 def retry_after_s(value: str | None, date: str | None) -> float | None:
     """The header in seconds or as a date (RFC 9110, 10.2.3).
 
@@ -62,11 +68,12 @@ def retry_after_s(value: str | None, date: str | None) -> float | None:
         return None
     if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
         return float(value)
-    until, now = _moment(value), _moment(date or "")
+    until, now = moment_of(value), moment_of(date or "")
     return max(0.0, (until - now).total_seconds()) if until and now else None
 
 
-def _moment(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
+    """An HTTP date (RFC 9110, 5.6.7); None for what is none."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -40,10 +40,12 @@ class Line:
         self.door: Door | None = None
         self.opened_at = trio.current_time()  # its session's age counts from here
         self.ready_at: float | None = None
+        self.closing_at = self.opened_at  # when its goodbye began, if it has
         self.revision = -1  # of the history that its session began with
         self.failure: Failure | None = None
         self.ready_or_over = trio.Event()
         self.ended = trio.Event()
+        self.outdated = trio.Event()  # its settings or its key are no longer those that count
         self._settings = settings
         self._read_key = read_key
         self._open_door = open_door
@@ -111,6 +113,7 @@ class Line:
                     served = True
                 finally:
                     self.connection = None
+                    self.closing_at = trio.current_time()
         except DialError as error:
             if not served:  # else it is only the goodbye that went wrong
                 return error.failure

@@ -105,7 +105,7 @@ async def _post(settings: Endpoint, plan: Mint, request: _Request, name: str, se
     answer = _Answer()
     fault = ""
     with trio.move_on_after(plan.timeout_s) as deadline:
-        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
+        stream: trio.SocketStream | tls.TlsStream
         stream = raw = await tcp.connect(request.host, request.port, settings.proxy)
         try:
             if request.encrypted:

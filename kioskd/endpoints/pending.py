@@ -29,6 +29,11 @@ class RequestWindow:
     def __init__(self, per_minute: int) -> None:
         self._times: deque[float] = deque(maxlen=per_minute)
 
+    def resize(self, per_minute: int) -> None:
+        """Another limit from now on; what was admitted counts on."""
+        if per_minute != self._times.maxlen:
+            self._times = deque(self._times, maxlen=per_minute)
+
     def admit(self, now: float) -> bool:
         """Whether one more request may go now; if so, it is counted."""
         if len(self._times) == self._times.maxlen and now - self._times[0] < MINUTE_S:

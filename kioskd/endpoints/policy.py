@@ -9,6 +9,8 @@ from enum import Enum
 from attrs import frozen
 
 FIRST_RETRY_S = 0.25  # a hiccup of the network is over before a visitor notices
+_SOON = 2  # doublings: 1 s, and no more for the next few attempts ...
+_SOON_ATTEMPTS = 4  # ... so that whatever was away for some seconds is noticed within a second of its return
 LONGEST_RETRY_S = 30.0  # nobody waits for a kiosk longer than that once the network is back
 WANTED_RETRY_S = 2.0  # while a visitor waits for the answer
 RATE_LIMIT_S = 5.0  # relays that say "too many" without a time mean a few seconds
@@ -226,7 +228,8 @@ def backoff_s(attempts: int, jitter: float, wanted: bool = False) -> float:
     Between half of the nominal wait and all of it, so that a hundred kiosks don't come back in the same second.
     `wanted`: somebody waits for it.
     """
-    nominal = min(FIRST_RETRY_S * 2.0 ** min(max(attempts, 0), 16), WANTED_RETRY_S if wanted else LONGEST_RETRY_S)
+    doublings = min(max(attempts, 0), max(_SOON, attempts - _SOON_ATTEMPTS), 16)
+    nominal = min(FIRST_RETRY_S * 2.0**doublings, WANTED_RETRY_S if wanted else LONGEST_RETRY_S)
     return nominal * (0.5 + 0.5 * jitter)
 
 

@@ -23,6 +23,7 @@ class LinkStatus:
     since: float
     next_try_at: float | None = None  # None: nothing is waited for
     leave: bool = False  # another endpoint could answer sooner
+    kind: str = ""  # of the trouble, in one of a few fixed phrases
     breakers: tuple[tuple[str, str], ...] = ()  # endpoint and state, in the order of preference
 
     def line(self, now: float) -> str:

@@ -26,7 +26,8 @@ from kioskd.endpoints.policy import LIMIT_CODES, TROUBLE_CODES, Failure, Kind
 from kioskd.endpoints.port import EndpointEvent, LinkStatus, Report, Utterance
 from kioskd.endpoints.recovery import Recovery
 from kioskd.endpoints.renewal import Renewal
-from kioskd.realtime.events import Oddity, Saying, SessionError, SessionEvent, SessionReady
+from kioskd.pulse import Pulse
+from kioskd.realtime.events import ChangeRefused, Oddity, Saying, SessionError, SessionEvent, SessionReady
 from kioskd.realtime.replay import CONTINUE, Said
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,36 @@ class RealtimeEndpoint:
         """See port."""
         return self._recovery.status
 
+    @property
+    def pulse(self) -> Pulse:
+        """See `kioskd.pulse`."""
+        line = self._line
+        if line is None:
+            return self._recovery.pulse()
+        return self._recovery.pulse(line.closing_at if line.connection is None else line.connection.heard_at)
+
+    def adjust(self, settings: Endpoint, conversation: Conversation) -> None:
+        """Live by these settings, which lead to the same door. What a session can't take over waits for a new one,
+
+        which begins once nobody talks, and knows what was said.
+        """
+        self._settings, self._conversation = settings, conversation
+        self._requests.resize(settings.requests_per_minute)
+        for line in self._lines:
+            if line.connection is not None and not line.connection.adjust(settings, conversation):
+                line.outdated.set()
+
+    def renew(self) -> None:
+        """Its key was replaced: a new session as soon as nobody talks, or at once where there is none."""
+        for line in self._lines:
+            line.outdated.set()
+        self._recovery.hurry()
+
+    def reopen(self) -> None:
+        """Give up every connection, and whatever is being tried; begin anew."""
+        for line in list(self._lines):
+            line.stop()
+
     # The turn
 
     def _connections(self) -> list[Connection]:
@@ -256,6 +287,9 @@ class RealtimeEndpoint:
                     line.connection.fail(Failure(Kind.SETTINGS if rejected else Kind.ERROR, message, code=code))
                 else:
                     self._oddities.tell(code, f"{self._settings.name}: {self._clean(line, message)}")
+            case ChangeRefused(message):
+                log.warning("%s: a new session follows, since this one says %s", self._settings.name, message)
+                line.outdated.set()
             case Oddity(reason):
                 self._oddities.tell(reason, f"{self._settings.name}: ignored from the endpoint: {reason}")
             case Saying(turn, text):

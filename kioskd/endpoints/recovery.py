@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
 
 from kioskd.dialogue.events import Link, LinkChanged
 from kioskd.endpoints.loud import LoudOnce
-from kioskd.endpoints.policy import Failure, NextEndpoint, OwnerMustAct, Renew, Retry, Wait, backoff_s, judge
+from kioskd.endpoints.policy import Failure, Kind, NextEndpoint, OwnerMustAct, Renew, Retry, Wait, backoff_s, judge
 from kioskd.endpoints.port import LinkStatus
+from kioskd.landmarks import LINK_LOST, LINK_UP, OWNER_MUST_ACT
+from kioskd.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +45,35 @@ class Recovery:
         self._jitter = jitter
         self._attempts = 0  # failures since the last useful event
         self._attempted_at = 0.0
+        self._moved_at = -math.inf
         self._hurry = trio.Event()
         self._outage = LoudOnce(log)
 
+    def pulse(self, heard_at: float = -math.inf) -> Pulse:
+        """It moves at each attempt, change, and sign of life of its connection, the last of which came at `heard_at`.
+
+        Inside its back-off it needn't.
+        """
+        now, status = trio.current_time(), self.status
+        if status.next_try_at is not None and now <= status.next_try_at:
+            return Pulse(now - self._moved_at, status.line(now))
+        return Pulse(now - max(self._moved_at, heard_at, status.next_try_at or -math.inf))
+
     def begin(self) -> None:
         """Nothing has been tried yet."""
+        self._moved_at = trio.current_time()
         self.status = LinkStatus(self._name, Link.DOWN, "", trio.current_time())
 
     def attempting(self) -> None:
         """An attempt begins. A probe while refused invites nobody to press the button."""
         if self.status.link is not Link.REFUSED:
             self._change(Link.CONNECTING)
-        self._attempted_at = trio.current_time()
+        self._attempted_at = self._moved_at = trio.current_time()
         self._hurry = trio.Event()
 
     def connected(self) -> None:
         """The endpoint takes questions."""
-        self._outage.over(f"{self._name}: connected")
+        self._outage.over(f"{self._name}: connected", LINK_UP)
         self._change(Link.UP)
 
     def proved_useful(self) -> None:
@@ -84,17 +99,17 @@ class Recovery:
         match verdict:
             case OwnerMustAct(remedy, probe_s):
                 told = f"{told}; {remedy}"
-                self._outage.tell(told, told)
-                self._change(Link.REFUSED, told, probe_s, leave=True)
+                self._outage.tell(told, told, OWNER_MUST_ACT)
+                self._change(Link.REFUSED, told, probe_s, leave=True, kind=failure.kind)
                 on_refused(told)
                 await self._sleep_until_new_key(probe_s)
             case Retry(after_s) | NextEndpoint(after_s):
-                self._outage.tell(failure.kind.value, told)
-                self._change(Link.DOWN, told, after_s, leave=isinstance(verdict, NextEndpoint))
+                self._outage.tell(failure.kind.value, told, LINK_LOST)
+                self._change(Link.DOWN, told, after_s, leave=isinstance(verdict, NextEndpoint), kind=failure.kind)
                 await self._nap(after_s)
             case Wait(after_s):
-                self._outage.tell(failure.kind.value, told)
-                self._change(Link.DOWN, told, after_s, leave=after_s > PATIENCE_S)
+                self._outage.tell(failure.kind.value, told, LINK_LOST)
+                self._change(Link.DOWN, told, after_s, leave=after_s > PATIENCE_S, kind=failure.kind)
                 await trio.sleep(after_s)
             case Renew():
                 log.info("%s; a new session begins", told)
@@ -115,9 +130,19 @@ class Recovery:
             while not self._has_new_key():
                 await trio.sleep(KEY_LOOK_S)
 
-    def _change(self, link: Link, cause: str = "", wait_s: float | None = None, leave: bool = False) -> None:
+    def _change(
+        self,
+        link: Link,
+        cause: str = "",
+        wait_s: float | None = None,
+        leave: bool = False,
+        kind: Kind | None = None,
+    ) -> None:
         now, before = trio.current_time(), self.status
+        self._moved_at = now
         since = before.since if link is before.link else now
-        self.status = LinkStatus(self._name, link, cause, since, None if wait_s is None else now + wait_s, leave)
+        next_try_at = None if wait_s is None else now + wait_s
+        why = kind.value if kind is not None else ""
+        self.status = LinkStatus(self._name, link, cause, since, next_try_at, leave, why)
         if (link, cause) != (before.link, before.cause):
             self._report(LinkChanged(link, cause))

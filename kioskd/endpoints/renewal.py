@@ -67,7 +67,8 @@ class Renewal:
             nursery.cancel_scope.cancel()
 
     async def _replace_in_time(self, line: Line) -> None:
-        await trio.sleep_until(line.opened_at + self._due_s)
+        with trio.move_on_at(line.opened_at + self._due_s):
+            await line.outdated.wait()
         while not await self._replaced(line):
             await trio.sleep(RETRY_S)
 
@@ -77,7 +78,7 @@ class Renewal:
             await self._idle()
             if not self._endpoint.is_current(line):
                 return True
-            if self.is_single:
+            if self.is_single or line.outdated.is_set():  # where new settings don't work, that has to be seen
                 log.debug("%s: the session ends before its limit; a new one follows", self._name)
                 line.stop()
                 return True

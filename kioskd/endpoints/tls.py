@@ -14,6 +14,8 @@ from kioskd.endpoints.policy import Failure, Kind
 
 CLOCK_CODES = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 NAME_CODES = frozenset({62, 63, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, EMAIL_, IP_ADDRESS_
+_RECEIVE_BYTES = 65536  # at once: as much as a nap's worth of an answer, see `gathering`
+_RECORD_BYTES = 16384  # no record is longer (RFC 8446, 5.1)
 
 
 @cache
@@ -38,7 +40,100 @@ def client_context(extra_ca: str | None) -> ssl.SSLContext:
     return context
 
 
-async def encrypt(stream: trio.SocketStream, host: str, extra_ca: str | None) -> trio.SSLStream[trio.SocketStream]:
+class TlsStream(trio.abc.Stream):
+    """TLS over a TCP stream, by the standard library's `ssl.SSLObject`: what `trio.SSLStream` does, in fewer steps.
+
+    A read gives every record that has come, in one piece, and a write is one call of the system: each record and each
+    step would cost a pass of the scheduler. Like HTTPS, it neither sends nor expects a goodbye (`close_notify`): the
+    WebSocket's close frame tells the end. One task may read while another writes.
+    """
+
+    def __init__(self, stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> None:
+        self._stream = stream
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._sending = trio.Lock()
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The TCP connection's."""
+        return self._stream.socket
+
+    async def do_handshake(self) -> None:
+        """To be called once, first. Raises ssl.SSLError, trio.BrokenResourceError."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._receive()
+            else:
+                await self._flush()
+                return
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """All that has come, or else the next that comes; b"" at the end. `max_bytes` is not minded: see `_receive`.
+
+        Raises trio.BrokenResourceError, trio.ClosedResourceError.
+        """
+        while not (records := self._decrypted()):
+            if self._incoming.eof:
+                return b""
+            await self._flush()  # the answer to a change of keys
+            await self._receive()
+        return b"".join(records)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt and send. Raises trio.BrokenResourceError, trio.ClosedResourceError."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        await self._flush()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See trio."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the TCP stream."""
+        await self._stream.aclose()
+
+    def _decrypted(self) -> list[bytes]:
+        records = []
+        try:
+            while record := self._tls.read(_RECORD_BYTES):
+                records.append(record)
+            self._incoming.write_eof()  # a goodbye
+        except ssl.SSLWantReadError:
+            return records
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._incoming.write_eof()
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        return records
+
+    async def _receive(self) -> None:
+        data = await self._stream.receive_some(_RECEIVE_BYTES)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self) -> None:
+        if not self._outgoing.pending:
+            return
+        try:
+            self._sending.acquire_nowait()  # `async with` would be a pass of the scheduler
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            await self._stream.send_all(self._outgoing.read())
+        finally:
+            self._sending.release()
+
+
+async def encrypt(stream: trio.SocketStream, host: str, extra_ca: str | None) -> TlsStream:
     """Do the handshake with `host`, by name (SNI). Raises DialError."""
     try:
         context = client_context(extra_ca)
@@ -46,11 +141,13 @@ async def encrypt(stream: trio.SocketStream, host: str, extra_ca: str | None) ->
         place = f"extra_ca {extra_ca}" if extra_ca else "the system's CA certificates (SSL_CERT_FILE, SSL_CERT_DIR)"
         reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise DialError(Failure(Kind.SETTINGS, f"{place}: {reason or error}")) from None
-    encrypted = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    encrypted = TlsStream(stream, context, host)
     try:
         await encrypted.do_handshake()
-    except trio.BrokenResourceError as error:
-        raise DialError(Failure(Kind.TLS, f"{host}: {_reason(error.__cause__)}")) from None
+    except ssl.SSLEOFError:
+        raise DialError(Failure(Kind.TLS, f"{host}: {_reason(None)}")) from None
+    except (ssl.SSLError, ssl.CertificateError, trio.BrokenResourceError) as error:
+        raise DialError(Failure(Kind.TLS, f"{host}: {_reason(error)}")) from None
     return encrypted
 
 

@@ -12,10 +12,11 @@ from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, Sign, State
 from kioskd.dialogue.events import Event
+from kioskd.landmarks import TURN
 
 log = logging.getLogger(__name__)
 
-PASSING = (Sign.SENT, Sign.CONNECTION_LOST, Sign.FAULT)  # no turn ends by them
+PASSING = (Sign.LISTENING, Sign.SENT, Sign.CONNECTION_LOST, Sign.FAULT)  # no turn ends by them
 TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
 
 
@@ -57,7 +58,7 @@ class TurnWatch:
             case f.AskAgain(turn) | f.ContinueAnswer(turn):
                 self._open[turn] = TurnReport(turn, resumed=True)
                 self._released_at[turn] = now
-            case f.RepeatAnswer(turn) | f.Announce(turn) | f.TestSound(turn):
+            case f.RepeatAnswer(turn) | f.Announce(turn) | f.TestSound(turn) | f.CheckSound(turn) | f.SayWords(turn):
                 self._open[turn] = TurnReport(turn, own=True)
                 self._released_at[turn] = now
             case f.Show(view):
@@ -121,7 +122,7 @@ class TurnWatch:
 def log_turn(report: TurnReport) -> None:
     """One line a turn, for the owner; never what was said."""
     if report.own:
-        log.info("turn %d: words of the kiosk's own, %d ms heard", report.turn, report.heard_ms or 0)
+        log.info("turn %d: words of the kiosk's own, %d ms heard", report.turn, report.heard_ms or 0, extra=TURN)
     elif report.heard_ms is not None:
         log.info(
             "turn %d: %s ms of speech, sound after %s ms, %d ms of answer heard%s, %d tokens",
@@ -131,7 +132,10 @@ def log_turn(report: TurnReport) -> None:
             report.heard_ms,
             " until interrupted" if report.interrupted else "",
             report.usage.total if report.usage else 0,
+            extra=TURN,
         )
     else:
         why = report.sign.value if report.sign else "cancelled by the next press"
-        log.info("turn %d: no answer: %s%s", report.turn, why, f" ({report.reason})" if report.reason else "")
+        log.info(
+            "turn %d: no answer: %s%s", report.turn, why, f" ({report.reason})" if report.reason else "", extra=TURN
+        )

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kioskd.config.schema import Button, LampKind, OwnerButton, Panel
+from kioskd.config.schema import Button, Lamp, LampKind, OwnerButton, Panel
 from kioskd.panel.lamp import DARK, Light
 from kioskd.panel.pin_factory import PanelError, discard_pin_factory, ensure_pin_factory
 
@@ -25,16 +25,10 @@ class Board:
     """
 
     def __init__(self, settings: Panel, on_edge: Callable[[], None]) -> None:
-        self._kind = settings.lamp.kind
         self._button: Any = None
         self._owner_button: Any = None
         self._leds: list[Any] = []
-        self._shown = self._values(DARK)
-        pins = settings.lamp.pins
-        if len(pins) != _PINS_OF[self._kind]:
-            raise PanelError(
-                f"panel.lamp.pins: a lamp of kind {self._kind.value} has {_PINS_OF[self._kind]} pins, not {len(pins)}"
-            )
+        self._take_kind(settings.lamp)
         self._owns_factory = ensure_pin_factory()
         try:
             with _pin_errors("panel.button", settings.button.pin):
@@ -42,12 +36,38 @@ class Board:
             if settings.owner_button is not None:
                 with _pin_errors("panel.owner_button", settings.owner_button.pin):
                     self._owner_button = _open_button(settings.owner_button, on_edge)
-            for pin in pins:
-                with _pin_errors("panel.lamp", pin):
-                    self._leds.append(_open_led(settings, pin))
+            self._open_lamp(settings.lamp)
         except PanelError:
             self.close()
             raise
+
+    def change_lamp(self, settings: Lamp) -> None:
+        """Another lamp, dark at first; the buttons stay as they are."""
+        self._close_lamp()
+        self._take_kind(settings)
+        self._open_lamp(settings)
+
+    def _take_kind(self, settings: Lamp) -> None:
+        self._kind = settings.kind
+        self._shown = self._values(DARK)
+        if len(settings.pins) != _PINS_OF[self._kind]:
+            raise PanelError(
+                f"panel.lamp.pins: a lamp of kind {self._kind.value} has {_PINS_OF[self._kind]} pins, "
+                f"not {len(settings.pins)}"
+            )
+
+    def _open_lamp(self, settings: Lamp) -> None:
+        for pin in settings.pins:
+            with _pin_errors("panel.lamp", pin):
+                self._leds.append(_open_led(settings, pin))
+
+    def _close_lamp(self) -> None:
+        for led in self._leds:
+            with _ignored("switching the lamp off"):
+                led.value = 0
+            with _ignored("closing the lamp"):
+                led.close()
+        self._leds.clear()
 
     @property
     def down(self) -> bool:
@@ -75,12 +95,7 @@ class Board:
 
     def close(self) -> None:
         """Lamp off, pins given back. Never raises; a second time does nothing."""
-        for led in self._leds:
-            with _ignored("switching the lamp off"):
-                led.value = 0
-            with _ignored("closing the lamp"):
-                led.close()
-        self._leds.clear()
+        self._close_lamp()
         for button in (self._button, self._owner_button):
             if button is None:
                 continue
@@ -112,12 +127,12 @@ def _open_button(settings: Button | OwnerButton, on_edge: Callable[[], None]) ->
     return button
 
 
-def _open_led(settings: Panel, pin: int | str) -> Any:
+def _open_led(settings: Lamp, pin: int | str) -> Any:
     # Not gpiozero.RGBLED: where its second pin fails, it leaves the first one open.
     from gpiozero import LED, PWMLED
 
-    dimmable = settings.lamp.kind in (LampKind.PWM, LampKind.RGB)
-    return (PWMLED if dimmable else LED)(pin, active_high=settings.lamp.active_high)
+    dimmable = settings.kind in (LampKind.PWM, LampKind.RGB)
+    return (PWMLED if dimmable else LED)(pin, active_high=settings.active_high)
 
 
 @contextlib.contextmanager

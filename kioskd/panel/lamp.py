@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -108,6 +109,10 @@ _VOICE = Step(200, 1.0, follows_level=True)
 """Light that follows a voice changes only five times a second: at the pace of syllables it would flicker."""
 
 
+_NO_MICROPHONE = Pattern("no microphone", _RED, _count(2))
+_NO_SPEAKER = Pattern("no speaker", _RED, _count(3))
+
+
 @frozen
 class Rule:
     """Show the pattern where everything that is given here is so."""
@@ -141,19 +146,22 @@ RULES = (
     Rule(Pattern("speaking", _CYAN, (_VOICE, _VOICE, _VOICE, _VOICE, Step(200, 0.0))), state=State.SPEAKING),
     Rule(Pattern("refused", _RED, _blink(2000, 1000)), link=Link.REFUSED),
     Rule(Pattern("button stuck", _RED, _count(4)), fault=Fault.BUTTON_STUCK),
-    Rule(Pattern("no microphone", _RED, _count(2)), fault=Fault.MICROPHONE),
-    Rule(Pattern("no speaker", _RED, _count(3)), fault=Fault.SPEAKER),
+    Rule(_NO_MICROPHONE, fault=Fault.MICROPHONE),
+    Rule(_NO_SPEAKER, fault=Fault.SPEAKER),
     Rule(Pattern("panel trouble", _RED, _count(5)), fault=Fault.PANEL),
     Rule(Pattern("no connection", _AMBER, _blink(400, 2600)), link=Link.DOWN),
     Rule(Pattern("connecting", _AMBER, _blink(200, 800)), link=Link.CONNECTING),
+    Rule(_NO_MICROPHONE, fault=Fault.MICROPHONE_DEAF),  # so says the self-test
+    Rule(_NO_SPEAKER, fault=Fault.SPEAKER_DEAD),
     Rule(Pattern("ready", _GREEN, (Step(1000, 1.0),))),
 )
 """What the lamp shows, the most important first: the first rule that applies counts.
 
-The signs SENT and FAULT are for the ear: the lamp goes on showing that the kiosk thinks, or which fault it is.
+The signs LISTENING, SENT and FAULT are for the ear: the lamp goes on showing what the kiosk does, or which fault it is.
 """
 
 
+@lru_cache(maxsize=64)  # it is asked several times for each change of the light
 def pattern_of(view: View) -> Pattern:
     """The pattern of the first rule that applies; the last one always does."""
     return next(rule.pattern for rule in RULES if rule.applies(view))

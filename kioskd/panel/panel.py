@@ -9,14 +9,17 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import trio
+from attrs import evolve
 
 from kioskd.config import schema
 from kioskd.dialogue.effects import State, View
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, Link
+from kioskd.landmarks import FAULT, FAULT_OVER
 from kioskd.panel.gestures import ButtonEvent, Gestures, OwnerEvent, OwnerGestures
 from kioskd.panel.gpio import Board
 from kioskd.panel.lamp import DARK, UPDATES_PER_SECOND, FlashLimit, Light, lamp, next_change, pattern_of
 from kioskd.panel.pin_factory import PanelError
+from kioskd.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +58,32 @@ class Panel:
         self._view = View(State.STARTING, Link.DOWN)
         self._pattern_since = 0.0  # any phase will do until the first view comes
         self._wake = trio.Event()
+        self._other_pins = trio.Event()  # the board is to be opened anew; replaced when it is
+        self._other_lamp = False
         self._failures = 0
         self._cause = ""
+        self._moved_at = -math.inf
+        self._retry_at: float | None = None  # None: the board is there
+        self._ran = False
+
+    @property
+    def pulse(self) -> Pulse:
+        """It moves when the button is read; a board that is missing is known to be, until it is tried again."""
+        now = trio.current_time()
+        if self._retry_at is None or now > self._retry_at:
+            return Pulse(now - max(self._moved_at, self._retry_at or -math.inf))
+        return Pulse(now - self._moved_at, f"{self._cause}; next try in {self._retry_at - now:.0f} s")
+
+    def adjust(self, settings: schema.Settings) -> None:
+        """See `kioskd.pulse.Adjustable`. Another lamp lights up at once; for other buttons the board is opened anew."""
+        before, self._settings = self._settings, settings.panel
+        if settings.panel != evolve(before, lamp=settings.panel.lamp):
+            self._other_pins.set()
+        elif settings.panel.lamp != before.lamp:
+            self._other_lamp = True
+            if self._retry_at is not None:  # it may be what was wrong
+                self._other_pins.set()
+        self._wake.set()
 
     def show(self, view: View) -> None:
         """The lamp shows this view from now on. To be called in the trio thread; returns at once."""
@@ -72,49 +99,61 @@ class Panel:
         """
         token = trio.lowlevel.current_trio_token()
         retry_s = RETRY_FIRST_S
+        if self._ran:
+            self._failures = max(1, self._failures)  # it crashed, and its supervisor raised the fault
+        self._ran, self._retry_at = True, None
         while True:
             opened_at = math.inf
+            self._other_pins, self._other_lamp = trio.Event(), False
             try:
                 board = Board(self._settings, lambda: self._edge(token))
-                opened_at = trio.current_time()
+                opened_at = self._moved_at = trio.current_time()
+                self._retry_at = None
                 try:
                     self._recovered(report)
                     await self._serve(board, report)
                 finally:
                     board.close()
+                continue
             except PanelError as error:
                 cause = str(error)
             self._failed(cause, report)
             # A board that fails as soon as it is opened is no reason to try it every second.
             if trio.current_time() - opened_at >= RETRY_MOST_S:
                 retry_s = RETRY_FIRST_S
-            await trio.sleep(retry_s)
+            self._retry_at = trio.current_time() + retry_s
+            with trio.move_on_after(retry_s):
+                await self._other_pins.wait()
             retry_s = min(retry_s * 2, RETRY_MOST_S)
 
-    async def _serve(self, board: Board, report: Callable[[PanelEvent], None]) -> NoReturn:
+    async def _serve(self, board: Board, report: Callable[[PanelEvent], None]) -> None:
+        """Until the board is to be opened anew. Raises PanelError where it is gone."""
         visitor = Gestures(self._settings.button)
         owner = OwnerGestures(self._settings.owner_button) if self._settings.owner_button else None
         driver = _LampDriver(board, self._level, self._on_light)
         try:
-            while True:
+            while not self._other_pins.is_set():
                 # Before anything is looked at, so that whatever changes from here on wakes us again.
                 self._wake = trio.Event()
+                if self._other_lamp:
+                    self._other_lamp = False
+                    board.change_lamp(self._settings.lamp)
+                    driver.lamp_is_dark()
                 for event in visitor.feed(board.down, trio.current_time()):
                     report(event)
                 if owner is not None:
                     for owner_event in owner.feed(board.owner_down, trio.current_time()):
                         report(owner_event)
-                now = trio.current_time()
+                now = self._moved_at = trio.current_time()
                 lamp_due = driver.drive(self._view, self._pattern_since, now)
                 buttons_due = [each.deadline for each in (visitor, owner) if each is not None]
                 due = min((due for due in buttons_due if due is not None), default=math.inf)
                 with trio.move_on_at(min(lamp_due, due, now + RESYNC_S)):
                     await self._wake.wait()
         except PanelError:
-            # Nobody can tell when the visitor lets go: what was said so far is all there is.
-            for event in visitor.lost(trio.current_time()):
-                report(event)
+            _let_go(visitor, report)
             raise
+        _let_go(visitor, report)
 
     def _edge(self, token: trio.lowlevel.TrioToken) -> None:
         """In gpiozero's thread: have the button read. One call may be pending, however much the contact chatters."""
@@ -126,7 +165,7 @@ class Panel:
         self._wake.set()
 
     def _failed(self, cause: str, report: Callable[[PanelEvent], None]) -> None:
-        logger.log(logging.DEBUG if cause == self._cause else logging.WARNING, "%s", cause)
+        logger.log(logging.DEBUG if cause == self._cause else logging.WARNING, "%s", cause, extra=FAULT)
         self._cause = cause
         self._failures += 1
         if self._failures == 1:
@@ -134,10 +173,16 @@ class Panel:
 
     def _recovered(self, report: Callable[[PanelEvent], None]) -> None:
         if self._failures:
-            logger.info("panel: the board is back, after %d failures", self._failures)
+            logger.info("panel: the board is back, after %d failures", self._failures, extra=FAULT_OVER)
             self._failures = 0
             self._cause = ""
             report(FaultCleared(Fault.PANEL))
+
+
+def _let_go(visitor: Gestures, report: Callable[[PanelEvent], None]) -> None:
+    """Nobody can tell when the visitor lets go: what was said so far is all there is."""
+    for event in visitor.lost(trio.current_time()):
+        report(event)
 
 
 class _LampDriver:
@@ -152,6 +197,10 @@ class _LampDriver:
         self._since = math.nan
         self._due = -math.inf
         self._free_at = -math.inf
+
+    def lamp_is_dark(self) -> None:
+        """It was exchanged: light it anew, though nothing else has changed."""
+        self._light, self._since = DARK, math.nan
 
     def drive(self, view: View, since: float, now: float) -> float:
         """Show this view, whose pattern began at `since`; when to come again (math.inf: when the view changes)."""

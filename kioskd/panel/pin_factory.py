@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _FACTORY_VARIABLE = "GPIOZERO_PIN_FACTORY"
 _LGPIO_FOLDER_VARIABLE = "LG_WD"
-_LOCAL_FACTORIES = ("", "lgpio", "rpigpio", "native")
+LOCAL_FACTORIES = ("", "lgpio", "rpigpio", "native")
 
 
 class PanelError(Exception):
@@ -74,7 +74,7 @@ def discard_pin_factory() -> None:
 def no_pin_factory(error: str, reasons: Sequence[str], chips: Sequence[tuple[Path, bool]]) -> str:
     """Why no pins can be had: gpiozero's error and warnings, the GPIO devices and whether we may use them."""
     name = os.environ.get(_FACTORY_VARIABLE, "")
-    if name.lower() not in _LOCAL_FACTORIES:
+    if name.lower() not in LOCAL_FACTORIES:
         return f"panel: the pin factory {_FACTORY_VARIABLE}={name} does not work ({error}); unset it to use lgpio"
     if not chips:
         return "panel: this machine has no GPIO (there is no /dev/gpiochip*); kioskd's panel needs a Raspberry Pi"

@@ -50,9 +50,10 @@ def clear() -> str:
     return '{"type":"input_audio_buffer.clear"}'
 
 
-def session_update(session: dict[str, Any]) -> str:
+def session_update(session: dict[str, Any], event_id: str | None = None) -> str:
     """`session.update` around a session object (see `dialects`)."""
-    return json.dumps({"type": "session.update", "session": session}, ensure_ascii=False)
+    marked = {"event_id": event_id} if event_id else {}
+    return json.dumps({"type": "session.update", **marked, "session": session}, ensure_ascii=False)
 
 
 def create_response(turn: int, event_id: str) -> str:

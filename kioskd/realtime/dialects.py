@@ -106,6 +106,33 @@ def session_settings(settings: Endpoint, conversation: Conversation) -> dict[str
     return _ga(settings, conversation)
 
 
+def session_change(dialect: Dialect, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any] | None:
+    """The session object that turns the one into the other, both by `session_settings`; {} where nothing changes.
+
+    None where the wire has no word for it: what is set can't be taken back. Turn detection is off by explicit null
+    once more, for a server that takes what is left out for its default.
+    """
+    changed = _difference(before, after)
+    if not changed:
+        return changed
+    if dialect is Dialect.BETA:
+        return {**changed, "turn_detection": None}
+    audio = changed.get("audio", {})
+    listening = {**audio.get("input", {}), "turn_detection": None}
+    return {**changed, "type": "realtime", "audio": {**audio, "input": listening}}
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any] | None:
+    changed: dict[str, Any] = {}
+    for name, value in after.items():
+        inner = _difference(before[name], value) if name in ("audio", "input", "output") else value
+        if inner is None and value is not None:
+            return None
+        if before.get(name) != value:
+            changed[name] = inner
+    return None if before.keys() - after.keys() else changed
+
+
 def _transcription(settings: Endpoint, conversation: Conversation) -> dict[str, str] | None:
     if settings.transcription_model is None:
         return None

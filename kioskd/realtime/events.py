@@ -50,6 +50,13 @@ class SessionError:
 
 
 @frozen
+class ChangeRefused:
+    """The server goes on, but not by the settings that were changed; `message` is its own."""
+
+    message: str
+
+
+@frozen
 class Oddity:
     """Something was received that means nothing and changes nothing; `reason` is one line for the log."""
 
@@ -64,4 +71,6 @@ class Saying:
     text: str
 
 
-SessionEvent = SessionReady | SessionError | Oddity | Saying | AnswerAudio | AnswerEnded | Transcript | Usage
+SessionEvent = (
+    SessionReady | SessionError | ChangeRefused | Oddity | Saying | AnswerAudio | AnswerEnded | Transcript | Usage
+)

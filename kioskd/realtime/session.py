@@ -13,10 +13,20 @@ from kioskd.dialogue.events import AnswerEnded, Ending, Speaker, Transcript
 from kioskd.realtime import codec, dialects, replay, wire
 from kioskd.realtime.answers import Answers
 from kioskd.realtime.errors import Meaning, create_of, line_of, may_concern, meaning_of, name_of
-from kioskd.realtime.events import Awaiting, IllegalMove, Oddity, Phase, SessionError, SessionEvent, SessionReady
+from kioskd.realtime.events import (
+    Awaiting,
+    ChangeRefused,
+    IllegalMove,
+    Oddity,
+    Phase,
+    SessionError,
+    SessionEvent,
+    SessionReady,
+)
 from kioskd.realtime.questions import Questions
 from kioskd.realtime.repeats import Repeats
 
+CHANGE_ID = "settings"
 COMMIT_BYTES_MIN = 100 * codec.BYTES_PER_MS  # the server refuses a commit of less
 
 
@@ -40,6 +50,8 @@ class Session:
         self._repeats = Repeats()
         self._answers = Answers(self._outgoing, self._events)
         self._used = False
+        self._changes: list[str] = []  # wait until nobody speaks and nothing is awaited
+        self._unconfirmed = 0  # changes that the server has said nothing to
 
     @property
     def phase(self) -> Phase:
@@ -68,6 +80,33 @@ class Session:
         return texts
 
     # Commands
+
+    def adjust(self, settings: Endpoint, conversation: Conversation) -> bool:
+        """Live by these settings from the next question on. False, and nothing happens, where this session can't.
+
+        A voice that may have been heard is fixed; what is set can't be taken back.
+        """
+        if self._phase in (Phase.GREETING, Phase.OVER):
+            self._settings, self._conversation = settings, conversation
+            return True
+        change = dialects.session_change(
+            settings.dialect,
+            dialects.session_settings(self._settings, self._conversation),
+            dialects.session_settings(settings, conversation),
+        )
+        if change is None or (self._used and settings.voice != self._settings.voice):
+            return False
+        self._settings, self._conversation = settings, conversation
+        if change:
+            self._changes.append(codec.session_update(change, CHANGE_ID))
+            self._send_changes()
+        return True
+
+    def _send_changes(self) -> None:
+        if self._phase is Phase.READY and self._buffered is None and self._answers.awaiting[0] is Awaiting.NOTHING:
+            self._unconfirmed += len(self._changes)
+            self._outgoing.extend(self._changes)
+            self._changes.clear()
 
     def assume_ready(self) -> list[SessionEvent]:
         """Some gateways never acknowledge `session.update`, and converse all the same."""
@@ -128,6 +167,7 @@ class Session:
         if self._buffered is not None and self._buffered[0] == turn:
             self._buffered = None
             self._outgoing.append(codec.clear())
+            self._send_changes()
 
     def cancel(self, turn: int) -> None:
         """Stop this turn's answer, or its question; nothing of it was heard."""
@@ -153,6 +193,8 @@ class Session:
             event, event_id = codec.parse_with_id(text)
             if not self._repeats.is_repeat(event_id, text):
                 self._handle(event)
+            if self._changes:
+                self._send_changes()
         return self._take_events()
 
     def _handle(self, event: wire.ServerEvent) -> None:
@@ -168,6 +210,8 @@ class Session:
                 )
             case wire.SessionUpdated() if self._phase is Phase.SETTING_UP:
                 self._get_ready()
+            case wire.SessionUpdated():
+                self._unconfirmed = max(0, self._unconfirmed - 1)
             case wire.Committed():
                 self._questions.on_committed(event.item_id)
             case wire.ItemAdded():
@@ -203,6 +247,9 @@ class Session:
             setting_up = self._phase is Phase.SETTING_UP
             self._phase = Phase.OVER
             self._events.append(SessionError(name_of(error), line_of(error), fatal=True, setting_up=setting_up))
+        elif self._unconfirmed and error.event_id in ((CHANGE_ID, None) if unbegun is None else (CHANGE_ID,)):
+            self._unconfirmed -= 1
+            self._events.append(ChangeRefused(line_of(error)))
         elif meaning is Meaning.NOT_ACTIVE:
             self._answers.unblock()
         elif meaning is Meaning.COMMIT_EMPTY:

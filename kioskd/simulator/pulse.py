@@ -181,6 +181,10 @@ class PrivatePulse:
         """Mute (or unmute) a "sink" or a "source", such as mic.monitor. Raises PulseError."""
         self._pactl(f"set-{kind}-mute", name, "1" if muted else "0")
 
+    def default(self, kind: str, name: str) -> None:
+        """Make a `sink` or `source` the server's default one."""
+        self._pactl(f"set-default-{kind}", name)
+
     def load_module(self, name: str, *arguments: str) -> str:
         """Load a PulseAudio module, such as module-loopback for an echo path; its number. Raises PulseError."""
         return self._pactl("load-module", name, *arguments).strip()

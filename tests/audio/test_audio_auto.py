@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from kioskd.audio.alsa import open_capture, open_playback
-from kioskd.audio.auto import Choice, choose, resolve
+from kioskd.audio.auto import Choice, choose, names_to_try, resolve
 from kioskd.audio.channels import channels_to_open, fewest, picked
-from kioskd.audio.errors import DeviceMissingError, Direction, WrongFormatError
+from kioskd.audio.errors import DeviceBusyError, DeviceMissingError, Direction, WrongFormatError
 
 JACK = ("Headphones", "bcm2835_headpho - bcm2835 Headphones", "bcm2835 Headphones : : playback 8")
 HDMI = ("vc4hdmi0", "vc4-hdmi - vc4-hdmi-0", "MAI PCM i2s-hifi-0 : : playback 1")
@@ -64,17 +65,53 @@ def test_any_other_name_stays(name: str, tmp_path: Path) -> None:
 
 def test_it_is_resolved_at_each_opening(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card that has gone since (or went away at boot): the next opening takes another."""
-    there = iter(["hw:CARD=Gone", "hw:CARD=Other"] * 2)
-    monkeypatch.setattr("kioskd.audio.alsa.resolve", lambda *_: next(there))
+    there = iter([["hw:CARD=Gone"], ["hw:CARD=Other"]] * 2)
+    monkeypatch.setattr("kioskd.audio.alsa.names_to_try", lambda *_: next(there))
     for opening in (open_capture, open_playback):
         for name in ("Gone", "Other"):
             with pytest.raises(DeviceMissingError, match=name):
                 opening("auto", 480, 3840)
 
 
+def test_a_card_that_another_program_holds_is_passed_over_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    proc = proc_of(tmp_path, JACK, HAT, USB)
+    names = names_to_try("auto", Direction.PLAYBACK, proc)
+    assert names == [f"plughw:CARD={card},DEV=0" for card in ("Device", "seeed2micvoicec", "Headphones")]
+    assert names_to_try("mic", Direction.CAPTURE, proc) == ["mic"]
+    tried = []
+
+    def opened(asked: str, name: str, direction: Direction, *_: object) -> tuple[int, int, object]:
+        tried.append(name)
+        if name != names[free]:
+            raise DeviceBusyError(name, direction, "is in use by music (pid 7)")
+        return 480, 3840, FakePcm()
+
+    monkeypatch.setattr("kioskd.audio.alsa.names_to_try", lambda *_: names)
+    monkeypatch.setattr("kioskd.audio.alsa._opened", opened)
+    for free in (0, 2):
+        tried.clear()
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            assert open_playback("auto", 480, 3840).device == names[free]
+        assert tried == names[: free + 1]
+        assert ("in use by music (pid 7)" in caplog.text) is (free > 0)
+    free = 3
+    names.append("unheard of")
+    monkeypatch.setattr("kioskd.audio.alsa.names_to_try", lambda *_: names[:3])
+    with pytest.raises(DeviceBusyError, match="CARD=Device"):
+        open_playback("auto", 480, 3840)
+
+
+class FakePcm:
+    def polldescriptors(self) -> list[tuple[int, int]]:
+        return []
+
+
 def test_without_card_and_default_the_remedy_is_to_plug_one_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("kioskd.audio.alsa.NO_CARD", "no-such-device")
-    monkeypatch.setattr("kioskd.audio.alsa.resolve", lambda *_: "no-such-device")
+    monkeypatch.setattr("kioskd.audio.alsa.names_to_try", lambda *_: ["no-such-device"])
     for opening, noun in ((open_capture, "microphone"), (open_playback, "speaker")):
         with pytest.raises(DeviceMissingError, match=f"{noun} 'auto': there is no sound card.*plug one in"):
             opening("auto", 480, 3840)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kioskd.audio.conditioning import Conditioner
+from kioskd.audio.conditioning import Conditioner, sum_of
 from kioskd.audio.pcm import RATE_HZ
 
 BLOCK = RATE_HZ // 50
@@ -85,6 +88,7 @@ def test_the_loudest_20_ms_count_however_long_the_block_is() -> None:
     assert Conditioner().process(pcm(samples[:100])).loudest == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=400), min_size=1, max_size=20))
 def test_any_sound_comes_out_frame_for_frame(blocks: list[bytes]) -> None:
     conditioner = Conditioner()
@@ -93,3 +97,43 @@ def test_any_sound_comes_out_frame_for_frame(blocks: list[bytes]) -> None:
         done = conditioner.process(block)
         assert len(done.pcm) == len(block)
         assert done.frames == len(block) // 2
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([1, 3, 400]))
+def test_the_sum_is_exact(half: bytes, times: int) -> None:
+    pcm = half * 2 * times  # also of more frames than are summed at once
+    assert sum_of(pcm) == int(np.frombuffer(pcm, "<i2").sum(dtype=np.int64))
+
+
+@pytest.mark.parametrize("rail", [b"\xff\x7f", b"\x00\x80"])
+def test_the_sum_of_a_block_at_a_rail_is_exact(rail: bytes) -> None:
+    assert sum_of(rail * 70_000) == int.from_bytes(rail, "little", signed=True) * 70_000
+
+
+@settings(deadline=None)
+@given(st.integers(-30_000, 30_000), st.integers(-30_000, 30_000), st.integers(1, 3000))
+def test_what_is_removed_moves_evenly_from_the_old_constant_to_the_new(first: int, last: int, size: int) -> None:
+    conditioner = Conditioner()
+    conditioner.process(pcm(np.full(4 * RATE_HZ, float(first))))
+    samples = np.full(size, float(last))
+    now = first + (last - first) * min(1.0, size / (2 * RATE_HZ))
+    wanted = np.clip(np.rint(samples - np.linspace(first, now, size)), -32768, 32767)
+    heard = np.frombuffer(conditioner.process(pcm(samples)).pcm, "<i2")
+    assert np.abs(heard - wanted).max() <= 2 + abs(now - first) / size
+
+
+def test_a_running_microphone_needs_no_numpy() -> None:
+    code = "import sys, kioskd.composition; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_small_constant_part_lets_no_peak_wrap_around(sign: int) -> None:
+    conditioner = Conditioner()
+    conditioner.process(pcm(np.full(4 * RATE_HZ, sign * 40.0)))
+    samples = np.full(BLOCK, sign * 40.0)
+    samples[100:103] = sign * -32768
+    cleaned = np.frombuffer(conditioner.process(pcm(samples)).pcm, "<i2") * float(sign)
+    assert cleaned[100:103].max() <= -32767
+    assert np.abs(np.delete(cleaned, range(100, 103))).max() <= 3

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kioskd.audio import cancellers as cancellers_module
 from kioskd.audio.alsa import open_capture, open_playback, through_plug
+from kioskd.audio.cancellers import cancellers
 from kioskd.audio.devices import list_devices
 from kioskd.audio.errors import DeviceBusyError, DeviceMissingError, Direction, card_index, error_of, holder_of
 from kioskd.audio.level import rms_level, sound_level
@@ -144,3 +146,38 @@ def test_the_level_of_silence_full_scale_and_nothing() -> None:
     assert rms_level(b"\x00\x40" * 480) == pytest.approx(0.5, abs=1e-3)
     assert sound_level(b"") == sound_level(b"\x00\x40" * 480) == 0.0  # a constant is no sound
     assert sound_level(b"\x00\x60\x00\x20" * 480) == pytest.approx(0.25, abs=1e-3)
+
+
+PULSE = "2\tkiosk_mic\tmodule-echo-cancel.c\ts16le\tRUNNING\n3\tkiosk_spk.monitor\tmodule-echo-cancel.c\tx\ty\n"
+PIPEWIRE = "35\techo-cancel-mic\tPipeWire\tfloat32le 2ch 48000Hz\tIDLE\n36\talsa_input.usb\tPipeWire\tx\ty\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (PULSE, ["pulse:kiosk_mic"]),
+        (PIPEWIRE, ["pulse:echo-cancel-mic"]),
+        ("", []),
+        ("rubbish\n\n1\tmic", []),
+        ("1\techoes\tmodule-null-sink.c\tx\ty", []),
+    ],
+)
+def test_an_echo_canceller_is_known_by_its_driver_or_its_name(told: str, found: list[str]) -> None:
+    asked: list[str] = []
+
+    def ask(kind: str) -> str:
+        asked.append(kind)
+        return told
+
+    assert [list(cancellers(direction, ask)) for direction in Direction] == [found, found]
+    assert asked == ["sources", "sinks"]
+
+
+def test_without_pactl_or_server_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for script in (None, "exit 1", "echo '1\techo-cancel\tx'; exit 1", "sleep 60"):
+        if script:
+            (tmp_path / "pactl").write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / "pactl").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin" if script else str(tmp_path))
+        monkeypatch.setattr(cancellers_module, "_PATIENCE_S", 0.5)
+        assert list(cancellers(Direction.CAPTURE)) == []

@@ -289,9 +289,9 @@ async def test_a_device_lost_in_mid_utterance_ends_it_with_what_was_said() -> No
         bench.device.feed(LOST)
         assert await bench.events.receive() == FaultRaised(Fault.MICROPHONE, str(LOST))
         assert (utterance.since(0), utterance.ended) == (ramp(70), True)
-        assert bench.device.closed == 1
         bench.microphone.end(1, 200)
         assert await bench.events.receive() == UtteranceEnded(1, 70)
+        assert bench.device.closed == 1
 
 
 async def test_a_device_lost_in_the_post_roll_keeps_nobody_waiting() -> None:

@@ -67,6 +67,16 @@ def test_without_the_chirp_the_rooms_noise_is_the_judge(recording: Recording, ve
     assert says in report.reason
 
 
+def test_a_chirp_in_pieces_is_no_dead_speakers() -> None:
+    whole = room(30, 0.9)
+    pieces = whole.samples.copy()
+    for gap in range(9):  # a busy machine's underruns
+        at = PLAYED_AT + RATE_HZ // 12 + gap * 1900
+        pieces[at:] = np.concatenate([pieces[at - 1100 : at] * 0.01, pieces[at:-1100]])
+    report = judge(Recording(pieces, PLAYED_AT))
+    assert report.verdict is Verdict.UNCLEAR and "not the whole chirp" in report.reason
+
+
 def test_the_chirp_is_soft_at_both_ends_and_like_itself_at_no_other_moment() -> None:
     sound = chirp()
     assert abs(sound[0]) < 1 and abs(sound[-1]) < 1

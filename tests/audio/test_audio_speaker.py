@@ -173,6 +173,46 @@ async def test_an_answer_is_played_whole_and_then_finished() -> None:
         assert ears.speaker.xruns == 0
 
 
+class PunctualCard(Card):
+    """Plays by the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = 0.0
+        self.asked = 0
+
+    def avail(self) -> int:
+        self._check()
+        self.asked += 1
+        due = int((self.clock() - self.began) * RATE_HZ) * FRAME_BYTES - len(self.played)
+        if self.held:
+            self.played += self.held[:due]
+            del self.held[:due]
+            if not self.held:
+                return -errno.EPIPE
+        return self.buffer_frames - len(self.held) // FRAME_BYTES
+
+    def write(self, data: bytes) -> int | None:
+        if not self.held:
+            self.began = self.clock() - len(self.played) / FRAME_BYTES / RATE_HZ
+        return super().write(data)
+
+
+class ReluctantCard(Card):
+    """Takes less than it is given."""
+
+    def write(self, data: bytes) -> int | None:
+        return super().write(data[: self.period_frames * FRAME_BYTES])
+
+
+async def test_what_a_card_does_not_take_is_handed_over_again() -> None:
+    async with listening(ReluctantCard()) as ears:
+        ears.speaker.play(1, sound(500))
+        ears.speaker.finish(1)
+        await ears.hear(SpeakingFinished(1, 500))
+        assert bytes(ears.card.played[: bytes_of(500)]) == sound(500)
+
+
 async def test_an_answer_begins_when_the_pre_buffer_is_full() -> None:
     async with listening() as ears:
         ears.speaker.play(1, sound(20))

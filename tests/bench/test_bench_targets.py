@@ -91,7 +91,7 @@ def test_json_has_figure_comparison_ratio_target_and_verdict() -> None:
 
 
 def test_every_row_can_be_chosen_and_no_other() -> None:
-    assert parse([]).rows == set(NAMES) and len(NAMES) == 12
+    assert parse([]).rows == set(NAMES) and len(NAMES) == 13
     assert parse(["--rows", "press,gaps"]).rows == {"press", "gaps"}
     for wrong in (["--rows", "pres"], ["--rounds", "0"]):
         with pytest.raises(SystemExit) as exit_:

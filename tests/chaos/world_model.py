@@ -9,7 +9,7 @@ from math import floor
 from attrs import define, field
 from ledger_model import Ledger
 from port_model import Clock, Connection, PortModel
-from server_model import COMMIT_BYTES_MIN, Manners, ModelServer
+from server_model import Manners, ModelServer
 
 from kioskd.chaos import marks
 from kioskd.config.schema import Conversation, Endpoint
@@ -229,8 +229,6 @@ class World:
         now, speaker, utterance = self.clock.ms, self.speaker, self.utterance
         if utterance is not None and not utterance.ended and utterance.ends_at is not None and now >= utterance.ends_at:
             utterance.ended = True
-            if utterance.size < COMMIT_BYTES_MIN:
-                self.ledger.struck()  # the kiosk's own sound took most of it: no server would take the rest
             self.post(e.UtteranceEnded(utterance.turn, utterance.size // marks.BYTES_PER_MS))
         if speaker.turn is not None and speaker.finishing and not speaker.rest:
             turn, speaker.turn, speaker.finishing = speaker.turn, None, False

@@ -76,7 +76,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.asked.add(turn)
                 self.resumed_in_a_row += 1
                 assert self.resumed_in_a_row <= RESUMED_AT_MOST
-            case f.RepeatAnswer(turn) | f.Announce(turn) | f.TestSound(turn):
+            case f.RepeatAnswer(turn) | f.Announce(turn) | f.TestSound(turn) | f.CheckSound(turn) | f.SayWords(turn):
                 assert turn not in self.begun
                 assert not isinstance(effect, f.RepeatAnswer) or self.repeatable
                 self.begun.add(turn)
@@ -153,11 +153,15 @@ class AnyOrder(RuleBasedStateMachine):
         assert not [x for x in self.step(e.FoundHeld()) if not isinstance(x, f.Show)]
         self.down = True
 
-    @rule(event=st.sampled_from([e.OwnerPressed(), e.OwnerHeld()]))
+    @rule(event=st.sampled_from([e.OwnerPressed(), e.OwnerHeld(), e.OwnerSays(7), e.CheckDue(), e.CheckDue(True)]))
     def owner(self, event: e.Event) -> None:
         idle = self.kiosk.view.state is State.READY
         effects = self.step(event)
         assert idle or not [x for x in effects if not isinstance(x, f.Show)]
+
+    @rule(offset=OTHER_TURN)
+    def sound_checked(self, offset: int) -> None:
+        self.step(e.SoundChecked(self.some_turn(offset)))
 
     @rule(offset=OTHER_TURN, spoke=st.booleans())
     def falls_silent(self, offset: int, spoke: bool) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from test_dialogue_conversation import SETTINGS, TAIL_MS, Scene
 
@@ -10,6 +13,7 @@ from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
 from kioskd.dialogue.button import LATE_TAP_S
 from kioskd.dialogue.effects import Sign, State
+from kioskd.dialogue.scene import HELD_AFTER_S
 
 
 def tapped() -> Scene:
@@ -110,6 +114,34 @@ def test_a_tap_just_after_silence_has_asked_does_not_cost_the_question(gesture: 
     assert s.do(e.Pressed())[-1] == f.BeginUtterance(2, -TAIL_MS if heard else SETTINGS.pre_roll_ms)
 
 
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_press_just_after_silence_has_asked_that_is_held_talks(heard: bool) -> None:
+    s = tapped()
+    s.do(e.FellSilent(1, spoke=True), e.UtteranceEnded(1, 3000))
+    if heard:
+        s.hear(1)
+    s.wait(LATE_TAP_S / 2)
+    assert s.do(e.Pressed()) == []
+    assert s.wait(HELD_AFTER_S - 0.01) == []
+    begun = s.wait(0.02)
+    assert begun[:-1] == ([f.StopSpeaking(1)] if heard else [f.CancelAnswer(1)])
+    assert isinstance(begun[-1], f.BeginUtterance) and begun[-1].turn == 2
+    assert s.state is State.LISTENING
+    assert s.do(e.Released()) == [f.EndUtterance(2, SETTINGS.post_roll_ms)], "it was held long enough from the start"
+
+
+def test_a_late_tap_whose_turn_ends_under_it_is_still_a_tap_and_a_late_hold_still_talks() -> None:
+    for held in (False, True):
+        s = tapped()
+        s.do(e.FellSilent(1, spoke=True), e.UtteranceEnded(1, 3000), e.Pressed())
+        s.do(e.AnswerEnded(1, e.Ending.FAILED))
+        assert s.state is State.READY
+        if not held:
+            assert s.do(e.Tapped()) == []
+        begun = [x for x in s.wait(1) if isinstance(x, f.BeginUtterance)]
+        assert bool(begun) is held
+
+
 def test_silence_that_is_told_too_late_or_of_a_held_button_means_nothing() -> None:
     s = tapped()
     s.do(e.FellSilent(1, spoke=True))
@@ -171,8 +203,13 @@ def test_a_repeated_answer_needs_no_connection_and_is_never_asked_for_again() ->
 # -- the owner
 
 
-@pytest.mark.parametrize(("event", "effect"), [(e.OwnerPressed(), f.Announce), (e.OwnerHeld(), f.TestSound)])
-def test_the_owner_is_answered_while_nobody_talks(event: e.Event, effect: type) -> None:
+SAID = partial(f.SayWords, words=7)
+
+
+@pytest.mark.parametrize(
+    ("event", "effect"), [(e.OwnerPressed(), f.Announce), (e.OwnerHeld(), f.TestSound), (e.OwnerSays(7), SAID)]
+)
+def test_the_owner_is_answered_while_nobody_talks(event: e.Event, effect: Callable[[int], f.Effect]) -> None:
     s = Scene()
     assert s.do(event) == [effect(1)]
     assert s.do(event) == []
@@ -182,7 +219,76 @@ def test_the_owner_is_answered_while_nobody_talks(event: e.Event, effect: type) 
     assert s.do(e.DoublePressed()) == [f.DiscardUtterance(2), f.GiveSign(Sign.TOO_SHORT)], "not for visitors' ears"
 
 
+# -- the self-test
+
+
+def test_a_test_is_silent_and_over_when_it_is_over() -> None:
+    s = Scene()
+    assert s.do(e.CheckDue(alone=True)) == [f.CheckSound(1)]
+    assert s.state is State.THINKING
+    assert s.do(e.CheckDue(), e.OwnerPressed()) == [], "one at a time"
+    assert s.do(e.SoundChecked(1)) == [] and s.state is State.READY
+
+
+def test_a_visitor_goes_before_a_test_and_nothing_of_its_chirp_is_recorded() -> None:
+    for due, effect in ((e.CheckDue(), f.CheckSound(1)), (e.OwnerHeld(), f.TestSound(1))):
+        s = Scene()
+        assert s.do(due) == [effect]
+        s.wait(0.5)
+        assert s.do(e.Pressed()) == [f.CancelAnswer(1), f.BeginUtterance(2, -TAIL_MS)]
+        assert s.do(e.SoundChecked(1)) == [] and s.state is State.LISTENING
+
+
+def test_while_a_visitor_is_about_only_a_test_that_somebody_asked_for_is_made() -> None:
+    s = answered()
+    assert s.do(e.CheckDue(alone=True)) == []
+    assert s.do(e.CheckDue()) == [f.CheckSound(2)]
+    s.do(e.SoundChecked(2))
+    s.wait(SETTINGS.forget_after_s + 1)
+    assert s.do(e.CheckDue(alone=True)) == [f.CheckSound(3)]
+
+
+def test_a_test_that_never_ends_is_given_up_without_a_word() -> None:
+    s = Scene()
+    s.do(e.CheckDue())
+    assert s.wait(60) == [f.CancelAnswer(1)] and s.state is State.READY
+    s.do(e.CheckDue())
+    assert s.do(e.FaultRaised(e.Fault.SPEAKER)) == [f.CancelAnswer(2)] and s.kiosk.view.sign is None
+
+
+@pytest.mark.parametrize("fault", [e.Fault.MICROPHONE_DEAF, e.Fault.SPEAKER_DEAD])
+def test_a_verdict_may_be_wrong_and_keeps_nobody_from_talking(fault: e.Fault) -> None:
+    s = Scene()
+    s.do(e.FaultRaised(fault))
+    assert s.kiosk.view.faults == {fault}
+    s.do(e.SignFinished())
+    assert isinstance(s.do(e.Pressed())[-1], f.BeginUtterance)
+    s.do(e.FaultCleared(fault))
+    assert not s.kiosk.view.faults
+
+
 # -- echo
+
+
+@pytest.mark.parametrize("echo", Echo)
+def test_listening_is_told_by_ear_only_where_the_kiosk_does_not_hear_itself(echo: Echo) -> None:
+    s = Scene(audio=Audio(echo=echo, sounds=Sounds(listening="tone", sent="none")))
+    told = [f.GiveSign(Sign.LISTENING)] if echo in (Echo.HARDWARE, Echo.SOFTWARE) else []
+    assert s.do(e.Pressed()) == [f.BeginUtterance(1, SETTINGS.pre_roll_ms), *told]
+    assert s.kiosk.view.sign is None, "the lamp tells that it listens"
+    for quiet in (Audio(echo=echo), Audio(echo=echo, signs=False, sounds=Sounds(listening="tone"))):
+        assert len(Scene(audio=quiet).do(e.Pressed())) == 1
+
+
+@pytest.mark.parametrize(("fault", "sign"), [(None, Sign.TOO_SHORT), (e.Fault.MICROPHONE, Sign.SORRY)])
+def test_an_utterance_of_which_nothing_is_left_is_no_question(fault: e.Fault | None, sign: Sign) -> None:
+    s = Scene()
+    s.do(e.Pressed())
+    s.wait(0.4)
+    s.do(e.Released())
+    if fault:
+        s.do(e.FaultRaised(fault))
+    assert s.do(e.UtteranceEnded(1, 99)) == [f.DiscardUtterance(1), f.GiveSign(sign)]
 
 
 @pytest.mark.parametrize("echo", [Echo.HARDWARE, Echo.SERVER, Echo.SOFTWARE])

@@ -62,6 +62,7 @@ class Conversation:
     asked: list[bytes] = field(factory=list)
     refusals: list[str] = field(factory=list)
     deleted: list[str] = field(factory=list)
+    changes: list[dict] = field(factory=list)  # of the session's settings, once it was ready
     closed_with: int | None = None
     continued: int = 0
     appended: int = 0  # bytes of sound, committed or not
@@ -94,6 +95,7 @@ class HonestPeer:
     limit_s: float = math.inf  # of a session: then `session_expired`, and a close
     holds_s: float = math.inf  # a connection: then it breaks off
     transcribes: bool = False  # what visitors say
+    refuses_changes: bool = False  # of a session that is ready
     conversations: list[Conversation] = field(factory=list)
     dials: list[float] = field(factory=list)
     open: int = 0
@@ -239,6 +241,9 @@ class Server:
 
     async def update(self, event):
         session = event["session"]
+        if self.ready:
+            await self.change(session)
+            return
         if self.peer.dialect is Dialect.BETA:
             where, shaped = session, session["input_audio_format"] == "pcm16" and "type" not in session
         else:
@@ -247,6 +252,19 @@ class Server:
         if not shaped or where.get("turn_detection", "absent") is not None:
             raise Refused("invalid_session", "the session is not shaped for push-to-talk in this dialect")
         self.ready = True
+        await self.send("session.updated", session=session)
+
+    async def change(self, session):
+        """What is left out stays as it is."""
+        beta = self.peer.dialect is Dialect.BETA
+        where = session if beta else session["audio"].get("input", {})
+        if where.get("turn_detection", "absent") is not None or ("type" in session) is beta:
+            raise Refused("invalid_session", "the session is not shaped for push-to-talk in this dialect")
+        if self.conversation.asked and "voice" in (session if beta else session["audio"].get("output", {})):
+            raise Refused("cannot_update_voice", "the voice is fixed once it was heard")
+        if self.peer.refuses_changes:
+            raise Refused("invalid_value", "nothing can be changed here")
+        self.conversation.changes.append(session)
         await self.send("session.updated", session=session)
 
     async def append(self, event):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from loopback import (
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from kioskd.config.schema import Endpoint
-from kioskd.endpoints.dial import DialError, dial
+from kioskd.endpoints.dial import HELD_BYTES_MAX, DialError, dial, together
 from kioskd.endpoints.policy import Kind
 
 
@@ -216,3 +219,80 @@ async def test_a_cancelled_connection_says_good_bye() -> None:
         await bye.wait()
         nursery.cancel_scope.cancel()
     assert closed == [1000]
+
+
+@asynccontextmanager
+async def listener(heard: list[str | bytes], bye: trio.Event) -> AsyncIterator[str]:
+    """A server that only listens; its URL."""
+
+    async def handle(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        try:
+            while True:
+                heard.append(await connection.get_message())
+        except ConnectionClosed:
+            bye.set()
+
+    async with trio.open_nursery() as nursery:
+        listening = await nursery.start(serve_websocket, handle, "127.0.0.1", 0, None)
+        with trio.fail_after(20):
+            yield f"ws://127.0.0.1:{listening.port}/"
+            await bye.wait()
+        nursery.cancel_scope.cancel()
+
+
+def count_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the writes from now on."""
+    writes: list[int] = []
+    send_all = trio.SocketStream.send_all
+
+    async def counted(self: trio.SocketStream, data: bytes) -> None:
+        writes.append(len(data))
+        await send_all(self, data)
+
+    monkeypatch.setattr(trio.SocketStream, "send_all", counted)
+    return writes
+
+
+async def test_what_is_sent_together_leaves_in_one_write_and_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str | bytes] = []
+    async with listener(heard, trio.Event()) as url, dial(SETTINGS, HEADERS, url) as connection:
+        writes = count_writes(monkeypatch)
+        with together(connection):
+            await connection.send_message("append")
+            await connection.send_message("commit")
+        assert writes == []
+        await connection.send_message("create")
+        assert len(writes) == 1
+        with together(connection):
+            await connection.send_message("small")
+            await connection.send_message("x" * HELD_BYTES_MAX)
+            assert len(writes) == 2  # what is long goes by itself, and takes along what waits
+    assert heard == ["append", "commit", "create", "small", "x" * HELD_BYTES_MAX]
+
+
+async def test_what_was_held_back_leaves_with_the_good_bye() -> None:
+    heard: list[str | bytes] = []
+    async with listener(heard, trio.Event()) as url:
+        with trio.CancelScope() as scope:
+            async with dial(SETTINGS, HEADERS, url) as connection:
+                with together(connection):
+                    await connection.send_message("append")
+                    scope.cancel()
+                    await trio.sleep_forever()
+    assert heard == ["append"]
+
+
+async def test_nothing_is_held_back_from_a_link_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsent(_: int, __: int, answer: array[int]) -> int:
+        answer[0] = 1
+        return 0
+
+    heard: list[str | bytes] = []
+    async with listener(heard, trio.Event()) as url, dial(SETTINGS, HEADERS, url) as connection:
+        monkeypatch.setattr("fcntl.ioctl", unsent)
+        writes = count_writes(monkeypatch)
+        with together(connection):
+            await connection.send_message("append")
+            assert len(writes) == 1  # whoever sends it may think better of what would have followed
+    assert heard == ["append"]

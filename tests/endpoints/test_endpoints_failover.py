@@ -146,7 +146,7 @@ async def test_a_network_in_trouble_gets_five_chances(autojump_clock, open_house
     house.peers[0].up = False
     await house.up(1)
     assert len(house.peers[0].dials) == 5
-    assert trio.current_time() == pytest.approx(0.25 + 0.5 + 1 + 2, abs=0.5)
+    assert trio.current_time() == pytest.approx(0.25 + 0.5 + 1 + 1, abs=0.5)
 
 
 async def test_the_first_that_can_takes_over(autojump_clock, open_house):

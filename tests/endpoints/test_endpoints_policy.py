@@ -40,6 +40,13 @@ def test_back_off_grows_to_its_ceiling(attempts: int, jitter: float) -> None:
     assert policy.backoff_s(attempts, 0) >= policy.backoff_s(attempts, 1) / 2
 
 
+def test_a_short_outage_ends_within_a_second_of_the_links_return() -> None:
+    """Whatever jitter draws: nobody waits longer for an attempt while the link has been away for a few seconds."""
+    waits = [policy.backoff_s(attempts, 1.0) for attempts in range(20)]
+    assert max(waits[:7]) == 1.0 and sum(waits[:7]) >= 5
+    assert waits[7:9] == [2.0, 4.0] and waits[-1] == policy.LONGEST_RETRY_S
+
+
 @pytest.mark.parametrize(
     "failure",
     [

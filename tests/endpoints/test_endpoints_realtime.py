@@ -91,10 +91,10 @@ async def test_settings_that_are_never_acknowledged_hold_after_a_while(autojump_
 
 
 async def test_attempts_back_off_and_a_mere_connect_does_not_shorten_them(autojump_clock, start):
-    peer = FakePeer(refusals=[LOST] * 4)
+    peer = FakePeer(refusals=[LOST] * 8)
     _, reports = start(peer)
     await reports.until(LinkChanged, link=Link.UP)
-    assert trio.current_time() >= 0.25 + 0.5 + 1 + 2
+    assert trio.current_time() >= 0.25 + 0.5 + 5 * 1 + 2
     at = trio.current_time()
     await (await peer.connection()).drop()
     await peer.connection(2)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 import trustme
 from attrs import evolve
 from loopback import (
@@ -21,7 +22,7 @@ from loopback import (
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints.dial import dial
 from kioskd.endpoints.policy import Kind
-from kioskd.endpoints.tls import client_context
+from kioskd.endpoints.tls import TlsStream, client_context, encrypt
 
 
 @pytest.fixture
@@ -98,3 +99,96 @@ async def test_openssls_own_variables_are_honoured(
 
 def test_one_context_serves_all_connections() -> None:
     assert client_context(None) is client_context(None)
+
+
+async def pair(ca: tuple[ssl.SSLContext, str]) -> tuple[TlsStream, trio.SSLStream[trio.SocketStream]]:
+    """Both ends of an encrypted connection: ours, and trio's own."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        raw = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        theirs = trio.SSLStream(await listener.accept(), ca[0], server_side=True, https_compatible=True)
+    ends: list[TlsStream] = []
+
+    async def connect() -> None:
+        ends.append(await encrypt(raw, "localhost", ca[1]))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.do_handshake)
+        nursery.start_soon(connect)
+    return ends[0], theirs
+
+
+async def test_every_byte_arrives_both_ways_at_once(ca: tuple[ssl.SSLContext, str]) -> None:
+    """More than any buffer on the way holds, in pieces of every size."""
+    ours, theirs = await pair(ca)
+    data = bytes(range(256)) * 8192
+
+    async def send(stream: trio.abc.SendStream, size: int) -> None:
+        for begin in range(0, len(data), size):
+            await stream.send_all(data[begin : begin + size])
+
+    async def receive(stream: trio.abc.ReceiveStream) -> None:
+        came = bytearray()
+        while len(came) < len(data):
+            came += await stream.receive_some(50_000)
+        assert came == data
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, ours, 33_333)
+        nursery.start_soon(send, theirs, 7_777)
+        nursery.start_soon(receive, ours)
+        nursery.start_soon(receive, theirs)
+
+
+async def test_all_records_that_came_are_one_read(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, theirs = await pair(ca)
+    for number in range(5):
+        await theirs.send_all(b"%d" % number)
+    came = b""
+    reads = 0
+    while len(came) < 5:
+        came += await ours.receive_some()
+        reads += 1
+    assert came == b"01234"
+    assert reads < 5
+
+
+@pytest.mark.parametrize("polite", [True, False])
+async def test_the_end_is_the_end_with_a_goodbye_or_without(ca: tuple[ssl.SSLContext, str], polite: bool) -> None:
+    ours, theirs = await pair(ca)
+    await theirs.send_all(b"last")
+    if polite:
+        theirs._https_compatible = False  # then it says goodbye
+        with trio.move_on_after(0.1):
+            await theirs.unwrap()
+    else:
+        await theirs.transport_stream.aclose()
+    assert await ours.receive_some() == b"last"
+    assert await ours.receive_some() == b""
+    assert await ours.receive_some() == b""
+
+
+async def test_what_was_tampered_with_is_not_read(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, theirs = await pair(ca)
+    await theirs.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.receive_some()
+
+
+async def test_a_cancelled_read_loses_nothing(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, theirs = await pair(ca)
+    for number in range(20):
+        with trio.move_on_after(0):
+            await ours.receive_some()
+            pytest.fail("nothing was sent")
+        await theirs.send_all(b"%02d" % number)
+        assert await ours.receive_some() == b"%02d" % number
+
+
+async def test_a_closed_connection_says_so(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, _ = await pair(ca)
+    await ours.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.receive_some()
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.send_all(b"?")

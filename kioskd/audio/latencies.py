@@ -1,0 +1,82 @@
+"""How long sound is under way behind each sound card: measured by the self-test, kept in a small file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FILE = "latencies.json"
+MAX_CARDS = 16  # nobody plugs in more; the one measured longest ago is forgotten
+MAX_BYTES = 16 * 1024  # far more than so many cards need
+LONGEST_MS = 1000.0  # the self-test finds no longer one
+WORTH_WRITING_MS = 2.0  # less is the measurement's own doing: an SD card is spared
+
+
+class Latencies:
+    """By card, in ms. What can't be read or written costs a warning: the kiosk goes on with what it knows."""
+
+    def __init__(self, directory: Path | None, proc: Path = Path("/proc")) -> None:
+        """`directory` is where the file lies; None keeps all of it in memory."""
+        self._file = directory / FILE if directory else None
+        self._proc = proc
+        self._ms: dict[str, float] = self._read()
+        self._written = dict(self._ms)
+
+    def of(self, card: int | None, device: str) -> float:
+        """What is known of the card with this number, or (None: a sound server) of the device of that name; else 0."""
+        return self._ms.get(self._key(card, device), 0.0)
+
+    def keep(self, card: int | None, device: str, latency_ms: float) -> None:
+        """It was measured."""
+        key = self._key(card, device)
+        self._ms.pop(key, None)
+        self._ms[key] = round(min(max(latency_ms, 0.0), LONGEST_MS), 1)
+        while len(self._ms) > MAX_CARDS:
+            del self._ms[next(iter(self._ms))]
+        if abs(self._written.get(key, -math.inf) - self._ms[key]) >= WORTH_WRITING_MS:
+            self._write()
+
+    def _key(self, card: int | None, device: str) -> str:
+        """The card's own name, which stays the same whatever else is plugged in."""
+        if card is None:
+            return device
+        try:
+            return (self._proc / f"asound/card{card}/id").read_text().strip()
+        except OSError:
+            return device
+
+    def _read(self) -> dict[str, float]:
+        if self._file is None:
+            return {}
+        try:
+            with self._file.open("rb") as file:
+                found = json.loads(file.read(MAX_BYTES))["output_latency_ms"]
+            items = [(str(card), float(ms)) for card, ms in found.items()]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("%s: can't be used (%s); the next self-test measures anew", self._file, error)
+            return {}
+        return {card: ms for card, ms in items[-MAX_CARDS:] if 0.0 <= ms <= LONGEST_MS}
+
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        fresh = self._file.with_suffix(".new")
+        try:
+            with fresh.open("w") as file:
+                json.dump({"output_latency_ms": self._ms}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._file)
+        except OSError as error:
+            log.warning(
+                "%s: can't be written (%s); the speaker's latency is measured anew after a restart", fresh, error
+            )
+        else:
+            self._written = dict(self._ms)

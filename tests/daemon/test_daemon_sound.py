@@ -1,0 +1,176 @@
+"""The self-test as the daemon has it made: asked for, by the owner's button, when it is due; visitors first."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+from test_daemon import PCM, Parts, ready
+
+from kioskd.audio.sound_test import SoundTestError
+from kioskd.audio.verdict import Report, Verdict
+from kioskd.config.schema import Conversation
+from kioskd.daemon import Daemon
+from kioskd.dialogue import events as e
+from kioskd.dialogue.effects import Sign, State
+from kioskd.owner import verdict_words
+
+FINE = Report(Verdict.FINE, "the microphone hears the speaker", 0.9, 150.0, -20.0, -60.0)
+TEST_S = 2.5
+
+
+class Check:
+    """As `SoundCheck`: its tests take a while, and end as the test says."""
+
+    def __init__(self) -> None:
+        self.outcome: Report | Exception = FINE
+        self.stopped = 0
+        self.last = None
+        self.due = trio.Event()
+        self.told: list[object] = []
+
+    async def test(self, tell: Callable[[e.Event], None]) -> Report:
+        await trio.sleep(TEST_S)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        tell(e.FaultRaised(e.Fault.SPEAKER_DEAD, "so it seems"))
+        return self.outcome
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    async def run(self, request: Callable[[], Awaitable[Report]]) -> None:
+        await self.due.wait()
+        try:
+            self.told.append(await request())
+        except SoundTestError as error:
+            self.told.append(str(error))
+        await trio.sleep_forever()
+
+
+def build() -> tuple[Daemon, Parts, Check]:
+    async def spoken(report: Report) -> bytes:
+        assert report is FINE
+        return PCM
+
+    parts, check = Parts(), Check()
+    daemon = Daemon(Conversation(), parts, parts, parts, parts, sound=check, spoken_verdict=spoken)  # type: ignore[arg-type]
+    return daemon, parts, check
+
+
+async def test_who_asks_gets_the_report_and_nobody_hears_a_word(autojump_clock: trio.testing.MockClock) -> None:
+    daemon, parts, check = build()
+    async with trio.open_nursery() as nursery:
+        await ready(nursery, daemon)
+        began = trio.current_time()
+        assert await daemon.test_sound() is FINE
+        assert trio.current_time() == began + TEST_S
+        assert daemon.view.state is State.READY and daemon.view.faults == {e.Fault.SPEAKER_DEAD}
+        assert parts.done == [] and check.stopped == 0
+        check.outcome = SoundTestError("the speaker is not there")
+        with pytest.raises(SoundTestError, match="not there"):
+            await daemon.test_sound()
+        check.outcome = ValueError("a bug")
+        with pytest.raises(SoundTestError, match="a bug"):
+            await daemon.test_sound()
+        assert daemon.view.state is State.READY
+        daemon.post(e.StopRequested())
+
+
+async def test_the_owner_hears_the_verdict(autojump_clock: trio.testing.MockClock) -> None:
+    daemon, parts, check = build()
+    async with trio.open_nursery() as nursery:
+        await ready(nursery, daemon)
+        daemon.post(e.OwnerHeld())
+        await trio.sleep(TEST_S + 0.1)
+        assert parts.done == [("play", 1, PCM), ("finish", 1)]
+        daemon.post(e.SpeakingFinished(1, 100))
+        parts.done.clear()
+        check.outcome = SoundTestError("the speaker is not there")
+        daemon.post(e.OwnerHeld())
+        await trio.sleep(TEST_S + 0.1)
+        assert parts.done == [("give_sign", Sign.SORRY)]
+        daemon.post(e.StopRequested())
+
+
+@pytest.mark.parametrize("owner", [False, True])
+async def test_a_visitor_ends_a_test_at_once(autojump_clock: trio.testing.MockClock, owner: bool) -> None:
+    daemon, parts, check = build()
+    failures: list[SoundTestError] = []
+
+    async def ask() -> None:
+        with pytest.raises(SoundTestError, match="visitor"):
+            await daemon.test_sound()
+        failures.append(SoundTestError())
+
+    async with trio.open_nursery() as nursery:
+        await ready(nursery, daemon)
+        if owner:
+            daemon.post(e.OwnerHeld())
+        else:
+            nursery.start_soon(ask)
+        await trio.sleep(1)
+        daemon.post(e.Pressed())
+        assert check.stopped == 1
+        assert parts.done[0] == ("cancel", 1)
+        assert parts.done[1] == ("begin", 2, -150), "after the chirp has died away"
+        await trio.sleep(TEST_S)
+        assert not daemon.view.faults, "an unfinished test tells nothing"
+        assert bool(failures) is not owner
+        daemon.post(e.Released())
+        daemon.post(e.StopRequested())
+
+
+async def test_nobody_is_tested_in_the_middle_of_a_turn_nor_twice_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    daemon, _, _ = build()
+    async with trio.open_nursery() as nursery:
+        await ready(nursery, daemon)
+        nursery.start_soon(daemon.test_sound)
+        await trio.sleep(1)
+        with pytest.raises(SoundTestError, match="try again later"):
+            await daemon.test_sound()
+        await trio.sleep(TEST_S)
+        daemon.post(e.Pressed())
+        with pytest.raises(SoundTestError, match="try again later"):
+            await daemon.test_sound()
+        daemon.post(e.StopRequested())
+
+
+@pytest.mark.parametrize("visited", [False, True])
+async def test_a_test_that_is_due_waits_until_the_visitor_is_gone(
+    autojump_clock: trio.testing.MockClock, visited: bool
+) -> None:
+    daemon, _, check = build()
+    async with trio.open_nursery() as nursery:
+        await ready(nursery, daemon)
+        if visited:
+            daemon.post(e.Pressed())
+            await trio.sleep(1)
+            daemon.post(e.Released())
+            daemon.post(e.UtteranceEnded(1, 1000))
+            daemon.post(e.AnswerAudio(1, PCM, 100))
+            daemon.post(e.AnswerEnded(1, e.Ending.COMPLETE))
+            daemon.post(e.SpeakingFinished(1, 100))
+        check.due.set()
+        await trio.sleep(TEST_S + 1)
+        assert check.told == (["somebody is using the kiosk; try again later"] if visited else [FINE])
+        daemon.post(e.StopRequested())
+
+
+async def test_a_kiosk_without_a_sound_card_says_so(autojump_clock: trio.testing.MockClock) -> None:
+    parts = Parts()
+    daemon = Daemon(Conversation(), parts, parts, parts, parts)  # type: ignore[arg-type]
+    with pytest.raises(SoundTestError, match="no sound card"):
+        await daemon.test_sound()
+    assert daemon.last_test is None
+
+
+def test_every_verdict_has_words() -> None:
+    for verdict in Verdict:
+        said = verdict_words(Report(verdict, "see (`alsamixer`, F4) there", 0.0, None, -60.0, -60.0))
+        assert said.endswith("there.") and "`" not in said
+    assert verdict_words(FINE) == "The speaker and the microphone work: 150 milliseconds."
