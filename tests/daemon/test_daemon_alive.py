@@ -193,6 +193,7 @@ async def test_a_rung_that_helps_is_the_last(
     assert told > trio.current_time() - 2 * LOOK_S, "it lives again"
 
 
+@pytest.mark.long
 async def test_what_is_known_to_be_absent_may_be_so_for_a_day(
     autojump_clock: trio.testing.MockClock, world: World
 ) -> None:

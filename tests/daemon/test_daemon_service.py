@@ -194,7 +194,8 @@ async def test_the_log_level_counts_at_once(world: World) -> None:
         await world.begin_answer(world.daemon)
         await world.reload(evolve(OLD, log=Log(level=LogLevel.ERROR)))
         assert logging.getLogger().level == logging.ERROR
-        await stop(world)
+        world.daemon.post(e.AnswerEnded(1, e.Ending.COMPLETE))
+        world.daemon.post(e.SpeakingFinished(1, 100))
         await stop(world)
 
 
