@@ -150,6 +150,7 @@ class Kiosk:
         await self.ready()
         rolls_s = self.talk.post_roll_ms / 1000
         if self._plan.has_sound:
+            await trio.sleep(RING_S)
             rolls_s += self.talk.pre_roll_ms / 1000
         self._answer_ms, gaps, before = 0.0, self._gaps, cpu_ms()
         self.daemon.post(Pressed())
