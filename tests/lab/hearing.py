@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ QUIET = 30.0  # a pause of a synthetic voice is nearly digital silence
 HEARD_FROM = 0.5  # a window that differs by so much of its loudness is not the answer any more, or faded out
 ANCHOR_MS, MARGIN_MS = 500, 60
 RECORD = "/run/lab-ear.raw"
+_EARS = itertools.count(1)  # systemd forgets a unit that has ended only a moment later
 
 # Sentences of the demonstration's answers, in words of the recogniser's dictionary, and some that are not among them.
 SENTENCES = {
@@ -45,15 +47,15 @@ class Ear:
 @contextmanager
 def listening(stage: Stage, local: Path) -> Iterator[Ear]:
     """Record the speaker for the length of the block, into a file `local` as well."""
-    ear, machine = Ear(), stage.machine
+    ear, machine, unit = Ear(), stage.machine, f"lab-ear-{next(_EARS)}"
     command = f"arecord -q -t raw -f S16_LE -r {RATE_HZ} -c 1 -D ear --buffer-time=1000000 --period-time=50000 {RECORD}"
     server = "" if stage.has_pins else "--setenv=PULSE_SERVER=unix:/run/lab-pulse/native"
-    machine.run(f"rm -f {RECORD}; systemd-run -q --unit lab-ear --collect {server} {command}")
+    machine.run(f"rm -f {RECORD}; systemd-run -q --unit {unit} --collect {server} {command}")
     time.sleep(1)
     try:
         yield ear
     finally:
-        machine.run("systemctl stop lab-ear", check=False)
+        machine.run(f"systemctl stop {unit}", check=False)
         encoded = machine.run(f"base64 -w 0 {RECORD}", timeout=60, check=False)
         ear.pcm = base64.b64decode(encoded)
         local.write_bytes(ear.pcm)
