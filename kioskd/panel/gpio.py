@@ -70,6 +70,11 @@ class Board:
         self._leds.clear()
 
     @property
+    def dims(self) -> bool:
+        """True for a lamp that can be more than on or off."""
+        return self._kind in (LampKind.PWM, LampKind.RGB)
+
+    @property
     def down(self) -> bool:
         """The level of the button: True while its contact is closed."""
         with _told("panel: the button cannot be read"):

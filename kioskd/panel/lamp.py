@@ -167,22 +167,39 @@ def pattern_of(view: View) -> Pattern:
     return next(rule.pattern for rule in RULES if rule.applies(view))
 
 
-def lamp(view: View, level: float, elapsed: float) -> Light:
+@lru_cache(maxsize=64)
+def _switched(pattern: Pattern) -> Pattern:
+    """The same in fewer steps: on or off."""
+    steps: list[Step] = []
+    for step in pattern.steps:
+        on = 1.0 if step.follows_level or step.brightness >= LIT_FROM else 0.0
+        before = steps.pop().ms if steps and steps[-1].brightness == on else 0
+        steps.append(Step(before + step.ms, on))
+    return Pattern(pattern.name, pattern.color, tuple(steps))
+
+
+def _shown(view: View, dims: bool) -> Pattern:
+    pattern = pattern_of(view)
+    return pattern if dims else _switched(pattern)
+
+
+def lamp(view: View, level: float, elapsed: float, dims: bool = True) -> Light:
     """The light of a view: `level` is the loudness (RMS, 0.0 to 1.0), `elapsed` the seconds since its pattern began.
 
-    The pattern's beginning is what makes a press answered at once. Between two times that `next_change` tells,
-    nothing changes but the level, which must not be followed there.
+    A lamp that only knows on and off (`dims` is False) changes less often, and follows no level. The pattern's
+    beginning is what makes a press answered at once. Between two times that `next_change` tells, nothing changes but
+    the level, which must not be followed there.
     """
-    pattern = pattern_of(view)
+    pattern = _shown(view, dims)
     step, _ = pattern.step_at(elapsed)
     brightness = _loud(level) if step.follows_level else step.brightness
     red, green, blue = pattern.color
     return Light(red * brightness, green * brightness, blue * brightness)
 
 
-def next_change(view: View, elapsed: float) -> float | None:
+def next_change(view: View, elapsed: float, dims: bool = True) -> float | None:
     """When the light of this view changes next, in seconds since its pattern began; None if never."""
-    pattern = pattern_of(view)
+    pattern = _shown(view, dims)
     if len(pattern.steps) == 1:
         return None
     return pattern.step_at(elapsed)[1] / 1000

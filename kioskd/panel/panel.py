@@ -209,13 +209,14 @@ class _LampDriver:
         if now < self._free_at:
             return self._free_at
         elapsed = now - since
-        light, retry_at = self._limit.limit(lamp(view, self._level(), elapsed), now)
+        dims = self._board.dims
+        light, retry_at = self._limit.limit(lamp(view, self._level() if dims else 0.0, elapsed, dims), now)
         if light != self._light:
             self._board.show(light)
             self._light = light
             self._free_at = now + _UPDATE_S
             self._on_light(light)
-        change = next_change(view, elapsed)
+        change = next_change(view, elapsed, dims)
         self._since = since
         self._due = min(math.inf if change is None else since + change, math.inf if retry_at is None else retry_at)
         return self._due

@@ -147,6 +147,15 @@ def test_the_same_question_has_the_same_answer_and_it_can_be_shown(view: View, l
     assert all(0.0 <= part <= 1.0 for part in (light.red, light.green, light.blue))
 
 
+@given(st.sampled_from(list(MEANINGS.values())), st.floats(0, 1e6), st.floats(0, 1))
+def test_a_lamp_that_is_only_on_or_off_is_lit_when_one_that_dims_is(view: View, at: float, level: float) -> None:
+    assert lamp(view, level, at, dims=False).lit == lamp(view, level, at).lit
+    following = next_change(view, at, dims=False)
+    if following is not None and following - at > 1e-3:
+        assert lamp(view, 1.0, following - 5e-4, dims=False) == lamp(view, 0.0, at, dims=False)
+        assert lamp(view, 0.0, following + 5e-4, dims=False).lit != lamp(view, 0.0, at, dims=False).lit
+
+
 def test_loud_is_brighter_than_quiet_and_both_are_lit() -> None:
     for state in (State.LISTENING, State.SPEAKING):
         quiet, loud = (lamp(View(state, Link.UP), level, 0.0) for level in (0.0, 1.0))
