@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from lab.shell import CommandError, LabError, say
 
@@ -40,6 +40,8 @@ class Outcome:
     recovery_s: float | None
     evidence: Evidence
     error: str = ""
+    first_error: str = ""
+    """Why it failed at first, where it was tried again."""
 
 
 class Failed(Exception):  # noqa: N818  (a verdict, no mishap)
@@ -87,6 +89,22 @@ class Report:
             say(f"    {line}")
         return not error
 
+    def to_try_again(self, stage: str) -> frozenset[str] | None:
+        """The cases of a stage that failed; None for all of them, where the first one did, which the others need."""
+        seen = [outcome for outcome in self.outcomes if outcome.stage == stage]
+        if not seen or not seen[0].passed:
+            return None
+        return frozenset(outcome.case for outcome in seen if not outcome.passed)
+
+    def take_over(self, again: Report) -> None:
+        """What came of the second try counts, and the first one isn't forgotten."""
+        errors = {(outcome.stage, outcome.case): outcome.error for outcome in self.outcomes}
+        repeated = {(outcome.stage, outcome.case) for outcome in again.outcomes}
+        self.outcomes = [outcome for outcome in self.outcomes if (outcome.stage, outcome.case) not in repeated]
+        for outcome in again.outcomes:
+            first_error = errors.get((outcome.stage, outcome.case), "")
+            self.outcomes.append(evolve(outcome, first_error=first_error))
+
     @property
     def passed(self) -> bool:
         """Whether all did, and there were some."""
@@ -109,6 +127,7 @@ class Report:
             recovery = "" if outcome.recovery_s is None else f"{outcome.recovery_s:.1f} s"
             lines.append(f"{outcome.stage:10} {outcome.case:26} {verdict:6} {outcome.seconds:5.1f} s {recovery:>9}")
             lines += [f"    {line}" for line in outcome.error.splitlines()[:3]]
+            lines += [f"    at first: {line}" for line in outcome.first_error.splitlines()[:3]]
         failed = sum(not outcome.passed for outcome in self.outcomes)
         return "\n".join([*lines, f"{len(self.outcomes)} cases, {failed} failed"])
 
