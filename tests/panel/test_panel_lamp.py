@@ -31,7 +31,8 @@ EVERY_FAULT = [frozenset(some) for size in range(5) for some in itertools.combin
 
 def every_view() -> Iterator[View]:
     for state, link, faults, sign in itertools.product(State, Link, EVERY_FAULT, [None, *Sign]):
-        yield View(state, link, faults, sign)
+        for limited in (False, True):
+            yield View(state, link, faults, sign, limited)
 
 
 def changes(view: View, levels: Iterator[float], until: float) -> Iterator[tuple[float, Light]]:
@@ -62,15 +63,18 @@ def meaning(view: View) -> tuple[str, object]:
     for doubt, fault in ((Fault.MICROPHONE_DEAF, Fault.MICROPHONE), (Fault.SPEAKER_DEAD, Fault.SPEAKER)):
         if view.link is Link.UP and doubt in view.faults:
             return ("fault", fault)
+    if view.link is Link.UP and view.limited:
+        return ("link", "limited")
     return ("link", view.link)
 
 
 MEANINGS = {meaning(view): view for view in every_view()}
+NAMES = [" ".join(map(str, told)) for told in MEANINGS]
 
 
 def test_every_situation_has_a_meaning_of_its_own() -> None:
-    # 5 signs, 5 states beside ready, 4 faults, and ready with 4 links.
-    assert len(MEANINGS) == 18 == len({rule.pattern.name for rule in RULES})
+    # 5 signs, 5 states beside ready, 4 faults, and ready with 4 links, one of them also for few questions only.
+    assert len(MEANINGS) == 19 == len({rule.pattern.name for rule in RULES})
 
 
 def test_equal_meanings_look_equal() -> None:
@@ -97,7 +101,7 @@ def flashes(lit: list[tuple[float, bool]]) -> list[float]:
     return [at for (at, value), was in zip(lit, before, strict=False) if value and not was]
 
 
-@pytest.mark.parametrize("view", list(MEANINGS.values()), ids=str)
+@pytest.mark.parametrize("view", list(MEANINGS.values()), ids=NAMES)
 def test_no_pattern_flashes_more_than_three_times_a_second(view: View) -> None:
     seen = [(at, light.lit) for at, light in changes(view, itertools.repeat(0.5), WATCHED_S)]
     starts = flashes(seen)
@@ -121,7 +125,7 @@ def test_no_loudness_makes_the_lamp_flicker(view: View, levels: list[float]) -> 
         assert sum(start <= other < start + 1.0 - 1e-9 for other in turns) <= 2 * FLASHES_PER_SECOND
 
 
-@pytest.mark.parametrize("view", list(MEANINGS.values()), ids=str)
+@pytest.mark.parametrize("view", list(MEANINGS.values()), ids=NAMES)
 def test_updates_are_never_closer_than_twenty_a_second(view: View) -> None:
     times = [at for at, _ in changes(view, itertools.repeat(0.5), WATCHED_S)]
     assert all(b - a >= 1 / UPDATES_PER_SECOND - 1e-9 for a, b in itertools.pairwise(times))
