@@ -21,11 +21,55 @@ DESCRIPTORS_MORE = 12
 
 def hung(vital: str, rungs: tuple[Rung, ...], stage: Stage) -> Evidence:
     """The one thread on which a vital depends is stopped, as by a driver that hangs; all others go on."""
+
+    def stop_thread() -> float:
+        seen = stage.machine.look("hang", vital, timeout=150, program=TROUBLE)
+        expect(seen.get("ended_after_s"), f"the process lives on: {seen}")
+        return float(seen["ended_after_s"])
+
+    return climbed(vital, rungs, stage, VITALS[vital].limit_s, stop_thread)
+
+
+def stood_still(vital: str, rungs: tuple[Rung, ...], stage: Stage) -> Evidence:
+    """The task on which a vital depends waits for ever; all others go on."""
+    stage.machine.run(
+        "mkdir -p /run/standstill /run/systemd/system/kioskd.service.d"
+        " && cp /lab/standstill.py /run/standstill/sitecustomize.py"
+        " && printf '[Service]\\nEnvironment=PYTHONPATH=/run/standstill\\n'"
+        " >/run/systemd/system/kioskd.service.d/standstill.conf && systemctl daemon-reload && systemctl restart kioskd",
+        timeout=90,
+    )
+    limit_s = 2 * VITALS[vital].limit_s  # a part that was begun anew has all of it again
+
+    def stop_task() -> float:
+        pid, begun = stage.machine.pid(), time.monotonic()
+        stage.machine.run(f"echo {pid} {vital} >/run/standstill/now; sleep 1")
+        if vital == "link":
+            stage.simulator.stop()
+            stage.simulator.start()
+        until("another process", lambda: stage.machine.pid() not in (0, pid), limit_s + 4 * RUNG_S + LOOKS_S, every=0.5)
+        return round(time.monotonic() - begun, 1)
+
+    try:
+        stage.healthy(60)
+        return climbed(vital, rungs, stage, limit_s, stop_task)
+    finally:
+        stage.machine.run(
+            "rm -r /run/standstill /run/systemd/system/kioskd.service.d/standstill.conf; systemctl daemon-reload;"
+            " systemctl restart kioskd",
+            timeout=90,
+        )
+        stage.healthy(60)
+
+
+def climbed(
+    vital: str, rungs: tuple[Rung, ...], stage: Stage, limit_s: float, stand_still: Callable[[], float]
+) -> Evidence:
+    """`stand_still` stops it, and tells after how many s the process had ended: by these rungs, and restarted."""
     pid, count = stage.machine.pid(), faults.restarts(stage)
     stage.healthy(30)
     mark = stage.machine.run("date +%s.%N").strip()
-    seen = stage.machine.look("hang", vital, timeout=150, program=TROUBLE)
-    expect(seen.get("ended_after_s"), f"the process lives on: {seen}")
+    ended_after_s = stand_still()
     begun = time.monotonic()
     seconds = faults.recovery(stage, begun, 120)
     expect(stage.machine.pid() != pid and faults.restarts(stage) > count, "it is the old process")
@@ -36,9 +80,9 @@ def hung(vital: str, rungs: tuple[Rung, ...], stage: Stage) -> Evidence:
     took = [rung.value for line in journal.splitlines() for rung in Rung if line.endswith(f": {rung.value}")]
     wanted = [rung.value for rung in rungs if vital != "loop"]  # its own guard ends it, without a ladder
     expect([rung for rung in took if rung in wanted] == wanted and len(took) == len(wanted), f"the rungs: {took}")
-    limit_s = VITALS[vital].limit_s + (len(rungs) - 1) * RUNG_S + LOOKS_S
-    expect(seen["ended_after_s"] <= limit_s, f"it took {seen['ended_after_s']} s, more than {limit_s}")
-    return {"recovery_s": seconds, "ended_after_s": seen["ended_after_s"], "exit_code": code, "rungs": took}
+    limit_s += (len(rungs) - 1) * RUNG_S + LOOKS_S
+    expect(ended_after_s <= limit_s, f"it took {ended_after_s} s, more than {limit_s}")
+    return {"recovery_s": seconds, "ended_after_s": ended_after_s, "exit_code": code, "rungs": took}
 
 
 def _hang(vital: str, *rungs: Rung) -> Case:
@@ -46,6 +90,14 @@ def _hang(vital: str, *rungs: Rung) -> Case:
         return hung(vital, rungs, stage)
 
     run.__doc__ = f"The thread of the vital {vital!r} hangs: {', '.join(rung.value for rung in rungs)}."
+    return Case(f"hang:{vital}", run)
+
+
+def _stands_still(vital: str, *rungs: Rung) -> Case:
+    def run(stage: Stage, *_: object) -> Evidence:
+        return stood_still(vital, rungs, stage)
+
+    run.__doc__ = f"The task of the vital {vital!r} stands still: {', '.join(rung.value for rung in rungs)}."
     return Case(f"hang:{vital}", run)
 
 
@@ -147,11 +199,13 @@ def _unchanged(before: dict[str, float], after: dict[str, float]) -> None:
     expect(after["descriptors"] <= before["descriptors"] + DESCRIPTORS_MORE, f"files stay open: {before}, {after}")
 
 
-# A thread that hangs can't be restarted. The link and the panel have no thread of their own: tests/daemon has them.
+# A thread that hangs can't be restarted. The link and the panel have none of their own, and can.
 HANGS = [
     _hang("loop", Rung.EXIT),
     _hang("capture", Rung.REOPEN, Rung.EXIT),
     _hang("playback", Rung.REOPEN, Rung.EXIT),
+    _stands_still("link", Rung.REOPEN, Rung.RESTART, Rung.EXIT),
+    _stands_still("panel", Rung.RESTART, Rung.EXIT),
 ]
 
 

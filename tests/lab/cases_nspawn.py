@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lab import cases_alive, cases_doctor, faults, hearing
+from lab import cases_alive, cases_doctor, cases_spend, cases_tools, faults, hearing
 from lab.report import Case, Evidence, Report, expect
 from lab.shell import CommandError, until
 from lab.stage import QUESTIONS, Stage, install
@@ -89,6 +89,8 @@ CASES = [
     Case("sound-server-frozen", sound_server_frozen),
     *cases_alive.HANGS,
     *cases_alive.survives(whole_turn),
+    *cases_tools.CASES,
+    *cases_spend.cases(whole_turn, _press_and_say),
     Case("kill-9", faults.killed),
     Case("kill-9-in-turn", faults.flight_of_a_killed_turn),
     Case("watchdog", faults.frozen),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from kioskd.audio.wav import read_wav
-from lab import cases_doctor, faults, hearing
+from lab import cases_doctor, cases_pi_power, faults, hearing
 from lab.pi import Pi, plug_in
 from lab.report import Case, Evidence, Report, expect
 from lab.shell import CommandError, until
@@ -231,6 +231,7 @@ CASES = [
     Case("disk-full", disk_full),
     Case("read-only-root", read_only),
     Case("power-cut", plug_pulled),
+    Case("power-cuts", cases_pi_power.power_cuts),
 ]
 NEEDED = frozenset({"install", "card-absent-at-boot", "ready"})
 

@@ -23,7 +23,7 @@ MIRROR = os.environ.get("KIOSKD_LAB_MIRROR", "http://deb.debian.org")
 
 # What a machine has before kioskd comes: systemd, sound, and what the lab itself uses to look at it.
 MACHINE_PACKAGES = [
-    *("systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "openssh-server", "ca-certificates"),
+    *("systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "openssh-server", "sudo", "ca-certificates"),
     *("python3", "python3-venv", "espeak-ng"),
     *("libasound2-plugins", "alsa-utils", "pulseaudio", "pulseaudio-utils"),
 ]
@@ -40,7 +40,7 @@ MODULES = [
     *("configfs", "snd-aloop", "snd-dummy", "softdog", "sch_netem"),
 ]
 PI_IMAGE_MB = 2048
-EXTRAS = ("local", "http", "watch")
+EXTRAS = ("local", "http", "tools", "watch")
 MAKE_WHEELS = '''set -e
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1
 export PYPI=1  # lgpio, which has no wheel for 3.13, then builds its library too
@@ -106,6 +106,16 @@ def machine_root(suite: str) -> Path:
 
     sources = [_source(machine_root), _source(debian), tree_hash(HERE / "units")]
     return kept(f"root-{suite}", [suite, MIRROR, *MACHINE_PACKAGES, *sources], build)
+
+
+@contextmanager
+def root_of_its_own(suite: str) -> Iterator[Path]:
+    """The same, for a second machine at once: one folder can't be booted twice. Takes no room: all files are links."""
+    original = machine_root(suite)
+    with tempfile.TemporaryDirectory(prefix="machine-", dir=cache()) as folder:
+        root = Path(folder) / "root"
+        run(["cp", "-al", str(original), str(root)], timeout=120)
+        yield root
 
 
 def workshop(suite: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from lab import images
@@ -55,14 +55,18 @@ Environment=PULSE_SERVER=unix:/run/lab-pulse/native GPIOZERO_PIN_FACTORY=mock
 
 
 @contextmanager
-def booted(suite: str, out: Path) -> Iterator[Stage]:
-    """A running machine with a sound server, without kioskd."""
-    name = f"nspawn-{images.DEBIAN[suite]}"
-    root = images.machine_root(suite)
-    with workplace(name) as folder, prepared(name, suite, folder, out, "127.0.0.1") as (stage, bundle):
+def booted(suite: str, out: Path, name: str = "") -> Iterator[Stage]:
+    """A running machine with a sound server, without kioskd. One with a name of its own can run beside the others."""
+    own = bool(name)
+    name = name or f"nspawn-{images.DEBIAN[suite]}"
+    with (
+        images.root_of_its_own(suite) if own else nullcontext(images.machine_root(suite)) as root,
+        workplace(name) as folder,
+        prepared(name, suite, folder, out, "127.0.0.1") as (stage, bundle),
+    ):
         command = ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe"]
         command += ["--volatile=overlay", "--resolv-conf=off", "--link-journal=no", f"--bind-ro={bundle}:/lab"]
-        command += [f"--machine=kioskd-lab-{suite}", "-b"]
+        command += [f"--machine=kioskd-lab-{name if own else suite}", "-b"]
         say(f"{name}: booting")
         log = out / "console.log"
         with log.open("wb") as console:

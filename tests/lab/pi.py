@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from pathlib import Path
 from attrs import define, field
 
 from lab import images
-from lab.shell import run, say
+from lab.shell import LabError, run, say
 from lab.stage import Stage, check_alive, end, furnish, prepared, workplace
 
 MEMORY_MB = 1024
+FREEZE_S = 120  # some 500 MB to write
 BOOT_S = 120  # 14 s where nothing else runs
 QEMUS_NAME_OF_THIS_MACHINE = "10.0.2.2"
 
@@ -45,6 +47,7 @@ class Pi:
     """The machine's power switch."""
 
     stage: Stage
+    disk: Path
     _command: list[str]
     _log: Path
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -65,10 +68,43 @@ class Pi:
             self._process.wait()
             self._process = None
 
+    def freeze(self, memory: Path) -> None:
+        """Switch off, with what it has in mind kept in a file: `thaw` goes on from there, with the disk of now."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(FREEZE_S)
+            monitor.connect(str(self.disk.with_name("monitor")))
+            _told(monitor, "")
+            _told(monitor, "migrate_set_parameter max-bandwidth 8g\n")
+            _told(monitor, f'migrate "exec:cat >{memory}"\n')
+            said = _told(monitor, "info migrate\n")
+        if "completed" not in said:
+            raise LabError(f"the machine's memory can't be kept: {said}")
+        self.pull_the_plug()
+
+    def thaw(self, memory: Path) -> None:
+        """Go on."""
+        with self._log.open("ab") as console:
+            command = [*self._command, "-incoming", f"exec:cat {memory}"]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        self.stage.machine.wait_for_ssh(BOOT_S)
+        check_alive(self._process, self._log)
+
     def off(self) -> None:
         """At the end."""
         if self._process is not None:
             end(self._process)
+
+
+def _told(monitor: socket.socket, command: str) -> str:
+    """What QEMU's monitor says to a command."""
+    monitor.sendall(command.encode())
+    said = b""
+    while not said.endswith(b"(qemu) "):
+        received = monitor.recv(65536)
+        if not received:
+            raise LabError(f"QEMU's monitor has ended: {said!r}")
+        said += received
+    return said.decode(errors="replace")
 
 
 @contextmanager
@@ -89,6 +125,7 @@ def booted(out: Path) -> Iterator[tuple[Stage, Pi]]:
         command += ["-append", "console=ttyS0 quiet net.ifnames=0 panic=-1 mitigations=off systemd.show_status=no"]
         command += ["-drive", f"file={own},format=raw,if=virtio,cache=unsafe"]
         command += ["-drive", f"file={folder / 'bundle.tar'},format=raw,if=virtio,readonly=on"]
+        command += ["-monitor", f"unix:{folder / 'monitor'},server=on,wait=off"]
         forward = f"hostfwd=tcp:127.0.0.1:{stage.machine.port}-:22"
         command += [
             "-netdev",
@@ -98,7 +135,7 @@ def booted(out: Path) -> Iterator[tuple[Stage, Pi]]:
             "-device",
             "virtio-rng-pci",
         ]
-        pi = Pi(stage, command, out / "console.log")
+        pi = Pi(stage, own, command, out / "console.log")
         try:
             stage.facts["ssh_s"] = round(pi.boot(), 1)
             furnish(stage, SOUND)

@@ -27,7 +27,7 @@ from lab.ssh import Machine
 KEY = "sk-lab-0123456789abcdefghijklmnop"  # made up; it must be found nowhere but in its file
 HOURS, STORY = "what are your opening hours", "tell me a story"
 QUESTIONS = {"hours": HOURS, "story": STORY}
-LAB_FILES = ("inside.py", "trouble.py", "board.sh")
+LAB_FILES = ("inside.py", "trouble.py", "standstill.py", "board.sh")
 ENDPOINT = "endpoint.lab"
 
 SETTINGS = """\
@@ -171,16 +171,21 @@ def prepared(name: str, suite: str, folder: Path, out: Path, endpoint_host: str)
 
 def write_settings(stage: Stage, *, level: str = "info", microphone: str = "", extra: str = "") -> None:
     """/etc/kioskd/kioskd.yaml, as this stage's devices and endpoint want it."""
+    text = settings_text(stage, level=level, microphone=microphone)
+    stage.machine.put(text + extra, "/etc/kioskd/kioskd.yaml")
+
+
+def settings_text(stage: Stage, *, level: str = "info", microphone: str = "") -> str:
+    """The settings of this stage's kiosk."""
     devices = (
         ("plughw:CARD=Loopback,DEV=1,SUBDEV=1", "plughw:CARD=Loopback,DEV=0") if stage.has_pins else ("mic", "spk")
     )
-    text = SETTINGS.format(
+    return SETTINGS.format(
         port=stage.simulator.port,
         microphone=microphone or devices[0],
         speaker=devices[1],
         level=level,
     )
-    stage.machine.put(text + extra, "/etc/kioskd/kioskd.yaml")
 
 
 def furnish(stage: Stage, files: dict[str, str]) -> None:

@@ -1,0 +1,132 @@
+"""What somebody with the settings key could send to get more than it is for. Each must be refused, and do nothing.
+
+The unit tests hold them against the table, the lab sends them to a real sshd.
+"""
+
+from __future__ import annotations
+
+from kioskd.settings_key import MAX_CHARACTERS, MAX_WORDS
+
+PWNED = "/tmp/lab-pwned"
+_TOUCH = f"touch {PWNED}"
+
+INJECTIONS: dict[str, str] = {
+    # Another command after, before, around a good one
+    "semicolon": f"status; {_TOUCH}",
+    "semicolon without a space": f"config get audio.volume;{_TOUCH}",
+    "and": f"status && {_TOUCH}",
+    "or": f"config get nonsense || {_TOUCH}",
+    "background": f"status & {_TOUCH}",
+    "pipe": f"config show | tee {PWNED}",
+    "newline": f"status\n{_TOUCH}",
+    "carriage return": f"status\r{_TOUCH}",
+    "line separator": f"status\u2028{_TOUCH}",
+    "substitution": f"config get $({_TOUCH})",
+    "substitution in double quotes": f'config set "conversation.instructions=$({_TOUCH})"',
+    "backticks": f"config set conversation.instructions=`{_TOUCH}`",
+    "backticks in double quotes": f'config set "conversation.instructions=`{_TOUCH}`"',
+    "arithmetic": "config set audio.volume=$((6*7))",
+    "variable": "config set conversation.instructions=$HOME",
+    "braced variable": 'config set "conversation.instructions=${SHELL}"',
+    "subshell": f"({_TOUCH})",
+    "process substitution": f"config apply <({_TOUCH})",
+    "function": f"() {{ :; }}; {_TOUCH}",
+    "redirection": f"config show > {PWNED}",
+    "appending": f"config schema >>{PWNED}",
+    "input from a file": "config apply - < /etc/shadow",
+    "here-string": "config apply - <<< version:1",
+    # Another program
+    "a shell": "sh",
+    "a shell with a command": f"sh -c '{_TOUCH}'",
+    "bash by its path": f"/bin/bash -c '{_TOUCH}'",
+    "a program": f"{_TOUCH}",
+    "sudo": f"sudo {_TOUCH}",
+    "sudo with a shell": "sudo -s",
+    "sudo with another kioskd": "sudo /tmp/kioskd config show",
+    "kioskd by its path": "/opt/kioskd/bin/kioskd config show",
+    "a path through": "../../bin/sh",
+    "copying out": "scp -f /etc/shadow",
+    "copying in": f"scp -t {PWNED}",
+    "file server": "/usr/lib/openssh/sftp-server",
+    "rsync": "rsync --server --sender . /etc",
+    "git": "git-upload-pack /",
+    "assignment before it": f"PAGER='{_TOUCH}' kioskd status",
+    "env before it": "env PYTHONPATH=/tmp kioskd status",
+    "python path before it": "PYTHONPATH=/tmp config show",
+    # Commands of kioskd that the key is not for
+    "run": "run --config /tmp/mine.yaml",
+    "flight": "flight dump",
+    "devices": "devices --test",
+    "say": "say hello",
+    "root's side": "config-verb",
+    "the forced command": "config-shell",
+    "edit": "config edit",
+    "settle": "config settle",
+    "revert": "config revert 1",
+    "check of a file": "check /etc/shadow",
+    # Options that aren't for it
+    "another file, with =": "config show --config=/etc/shadow",
+    "another file, as two words": "config show --config /etc/shadow",
+    "another file, shortened": "config show --conf=/etc/shadow",
+    "another file, before the verb": "config --config=/etc/shadow show",
+    "another store": f"config history --store={PWNED}",
+    "another store, shortened": f"config set audio.volume=1 --sto {PWNED}",
+    "another socket": f"status --socket {PWNED}",
+    "another socket of doctor": f"doctor --socket={PWNED}",
+    "another file of doctor": "doctor --config=/root/x.yaml",
+    "a live view": "status --watch",
+    "help": "config --help",
+    "end of options": "config get -- --config=/etc/shadow",
+    "an option as a key": "config get --config=/etc/shadow",
+    "an option as an assignment": "config set --config=/etc/shadow audio.volume=1",
+    "an option as a secret's name": f"secret set --socket={PWNED}",
+    "an option in quotes": 'config show "--config=/etc/shadow"',
+    "an option with an escape": "config show --con\\fig=/etc/shadow",
+    "an option as a time": "config apply - --probation --config=/etc/shadow",
+    "a time that is none": "config set audio.volume=1 --probation=1e9",
+    "a flag with a value": "config set audio.volume=1 --confirm=/etc/shadow",
+    "en dashes": "config show \u2013\u2013effective",
+    "em dash": "config show \u2014config=/etc/shadow",
+    "fullwidth hyphens": "config show \uff0d\uff0dconfig=/etc/shadow",
+    "fullwidth semicolon": f"status\uff1b {_TOUCH}",
+    # Files
+    "check a file": "config check /etc/shadow",
+    "apply a file": "config apply /etc/shadow",
+    "apply standard input by its path": "config apply /dev/stdin",
+    "diff with a file": "config diff /etc/kioskd/kioskd.yaml",
+    "a file as a version": "config rollback ../../../etc/shadow",
+    "a file as a secret": "secret set ../../etc/passwd",
+    "a file as a key": "config get /etc/shadow",
+    "at-file": "config apply @/etc/shadow",
+    # What can't be read
+    "open quote": "config set 'audio.volume=1",
+    "open double quote": 'config get "audio.volume',
+    "backslash at the end": "config get audio.volume\\",
+    "tab": f"status\t{_TOUCH}",
+    "escape sequence": "config get \x1b]0;title\x07",
+    "zero-width space": "config\u200b show --config=/etc/shadow",
+    "right-to-left": "config set conversation.instructions=\u202egpj",
+    "no-break space": f"status\u00a0{_TOUCH}",
+    "nothing": "",
+    "spaces": "   ",
+    "very long": "config set conversation.instructions=" + "x" * MAX_CHARACTERS,
+    "very many words": "config set" + " audio.volume=1" * (MAX_WORDS + 1),
+    "very many options": "status" + " --json" * MAX_WORDS,
+    # Too much, too little
+    "two keys": "config get audio.volume audio.speaker",
+    "no key": "config get",
+    "no change": "config set --json",
+    "no file": "config apply",
+    "two files": "config apply - -",
+    "no name": "secret set",
+    "two names": "secret set api-key hook",
+    "no verb": "config",
+    "half a verb": "config app -",
+}
+
+# sshd can't be sent these by its own client.
+ONLY_HERE: dict[str, str] = {
+    "NUL": f"status\0{_TOUCH}",
+    "NUL in a value": "config set audio.volume=1\0--config=/etc/shadow",
+    "bytes that are no text": "config get audio.volume\udcff",
+}
