@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from string import Formatter
 
 from kioskd.local.faq import Faq
 from kioskd.local.hear import Heard
@@ -25,10 +26,22 @@ _MONTHS = (
 )
 
 
-def answer_text(faq: Faq, heard: Heard, now: datetime) -> str:
-    """What to say to `heard` at local time `now`: the entry's answer, or `faq.not_understood`."""
-    template = heard.entry.answer if heard.entry else faq.not_understood
-    return template.format(time=_time(now), date=_date(now), weekday=_WEEKDAYS[now.weekday()])
+def answer_text(faq: Faq, heard: Heard, now: datetime, *, asked: str | None = None, result: str | None = None) -> str:
+    """What to say to `heard` at local time `now`: the entry's answer, or `faq.not_understood`.
+
+    `asked` is the question before this one, `result` a tool's; an answer that needs what isn't known isn't given.
+    """
+    known = {"time": _time(now), "date": _date(now), "weekday": _WEEKDAYS[now.weekday()]}
+    known |= {name: text for name, text in (("asked", asked), ("result", result)) if text is not None}
+    for template in (heard.entry.answer if heard.entry else "", faq.not_understood):
+        if template and wants(template) <= known.keys():
+            return template.format(**known)
+    return ""
+
+
+def wants(template: str) -> set[str]:
+    """The placeholders of a text."""
+    return {name for _, name, _, _ in Formatter().parse(template) if name}
 
 
 def _time(now: datetime) -> str:

@@ -1,11 +1,13 @@
 """The questions that the kiosk answers by itself, out of a YAML file.
 
 The file: `language` (en, en-gb, en-us), `not_understood` (a text), and `entries`, each with a `name`, its `questions`
-and one `answer`. The words are held against pocketsphinx' dictionary only by the recogniser.
+and one `answer`. An entry may have a `tool` (`name`, `arguments`), which a model in the simulator calls. The words are
+held against pocketsphinx' dictionary only by the recogniser.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import yaml
 from attrs import define, field, frozen
 
 LANGUAGES = ("en", "en-gb", "en-us")  # the one acoustic model that comes with pocketsphinx is English
-PLACEHOLDERS = ("time", "date", "weekday")
+PLACEHOLDERS = ("time", "date", "weekday", "asked", "result")
 MAX_FILE_BYTES = 256 * 1024  # hundreds of entries; a wrong file shall not be parsed for minutes
 MAX_QUESTIONS = 500  # a grammar of this size still keeps pace with speech on a Raspberry Pi
 MAX_QUESTION_WORDS = 20  # about ten seconds of speech
@@ -37,11 +39,17 @@ class Question:
 
 @frozen
 class Entry:
-    """One thing that visitors ask. `answer` may hold the placeholders of `PLACEHOLDERS`, in braces."""
+    """One thing that visitors ask. `answer` may hold the placeholders of `PLACEHOLDERS`, in braces.
+
+    `tool` is what a model has to call first, where it may ("": nothing), with `arguments`, a JSON object.
+    """
 
     name: str
     questions: tuple[Question, ...]
     answer: str
+    tool: str = ""
+    arguments: str = "{}"
+    sound: str = ""  # a WAV file with the answer, beside the FAQ's: played by a kiosk that answers by itself
 
 
 @frozen
@@ -194,14 +202,32 @@ class _Reader:
         return tuple(self._entry(item) for item in self._list(node, "entries"))
 
     def _entry(self, node: yaml.Node) -> Entry:
-        parts = self._mapping(node, "an entry", required=("name", "questions", "answer"))
+        parts = self._mapping(node, "an entry", required=("name", "questions", "answer"), optional=("tool", "sound"))
         name = self._text(parts.get("name"), "name")
         if name in self.named:
             self._mistake(node, f"the entry of line {self.named[name]} is called `{name}`, too")
         elif name:
             self.named[name] = node.start_mark.line + 1
         questions = tuple(self._question(item) for item in self._list(parts.get("questions"), "questions"))
-        return Entry(name=name, questions=questions, answer=self._speakable(parts.get("answer"), "answer"))
+        answer = self._speakable(parts.get("answer"), "answer")
+        sound = self._text(parts.get("sound"), "sound")
+        if "tool" not in parts:
+            return Entry(name, questions, answer, sound=sound)
+        tool = self._mapping(parts["tool"], "a tool", required=("name",), optional=("arguments",))
+        called, arguments = self._text(tool.get("name"), "name"), self._json(tool.get("arguments"))
+        return Entry(name, questions, answer, called, arguments, sound)
+
+    def _json(self, node: yaml.Node | None) -> str:
+        if node is None:
+            return "{}"
+        try:
+            value = yaml.SafeLoader("").construct_object(node, deep=True)
+            if isinstance(value, dict):
+                return json.dumps(value, allow_nan=False)
+        except (yaml.YAMLError, ValueError, TypeError):
+            pass
+        self._mistake(node, "`arguments` must be `key: value` lines that JSON can say")
+        return "{}"
 
     def _question(self, node: yaml.Node) -> Question:
         line = node.start_mark.line + 1

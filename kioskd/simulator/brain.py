@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 from attrs import define, field, frozen
 
-from kioskd.local.answer import answer_text
+from kioskd.local.answer import answer_text, wants
 from kioskd.local.faq import Faq, FaqError, normalise
 from kioskd.local.hear import Heard, Recogniser, RecogniserError
 from kioskd.local.speak import SpeechError, synthesise
@@ -27,6 +29,23 @@ class Understanding:
     topic: object = None
 
 
+@frozen
+class Situation:
+    """What else a question's answer may depend on. `asked` finds the question before, if there was one."""
+
+    asked: Callable[[], Awaitable[str | None]]
+    result: str | None = None  # of the tool that this question had called
+    tools: frozenset[str] = frozenset()  # that may be called
+
+
+@frozen
+class Call:
+    """A tool is to be run first. `arguments` is a JSON object."""
+
+    name: str
+    arguments: str
+
+
 class Brain(Protocol):
     """Any of these may take its time, may be cancelled at any await, and may raise `BrainError`."""
 
@@ -41,6 +60,19 @@ class Brain(Protocol):
 
     async def speak(self, text: str) -> bytes:
         """The text spoken: s16le mono 24 kHz, whole frames."""
+
+
+@runtime_checkable
+class Reasoner(Protocol):
+    """A brain that also knows what led to a question, and tools."""
+
+    async def consider(self, said: Understanding, situation: Situation) -> str | Call:
+        """What to say to it, or to do first."""
+
+
+async def reply_of(brain: Brain, said: Understanding, situation: Situation) -> str | Call:
+    """What any brain says to it."""
+    return await brain.consider(said, situation) if isinstance(brain, Reasoner) else await brain.answer(said)
 
 
 @define
@@ -70,8 +102,17 @@ class FaqBrain:
 
     async def answer(self, said: Understanding) -> str:
         """The entry's answer, at this machine's time."""
-        heard = said.topic if isinstance(said.topic, Heard) else Heard(said.text, None)
-        return answer_text(self.faq, heard, datetime.now())
+        return answer_text(self.faq, _heard(said), datetime.now())
+
+    async def consider(self, said: Understanding, situation: Situation) -> str | Call:
+        """The entry's answer; its tool's call before, where the tool may be called."""
+        heard = _heard(said)
+        entry = heard.entry
+        if entry is not None and entry.tool in situation.tools and situation.result is None:
+            return Call(entry.tool, entry.arguments)
+        asked = await situation.asked() if entry is not None and "asked" in wants(entry.answer) else None
+        result = None if situation.result is None else _told(situation.result)
+        return answer_text(self.faq, heard, datetime.now(), asked=asked, result=result)
 
     async def speak(self, text: str) -> bytes:
         """Speak with espeak-ng."""
@@ -79,3 +120,18 @@ class FaqBrain:
             return await synthesise(text, self.faq.language)
         except SpeechError as error:
             raise BrainError(str(error)) from error
+
+
+def _heard(said: Understanding) -> Heard:
+    return said.topic if isinstance(said.topic, Heard) else Heard(said.text, None)
+
+
+def _told(result: str) -> str:
+    """A tool's result as it is said: of a JSON object its names and values."""
+    try:
+        value = json.loads(result)
+    except (ValueError, RecursionError):
+        return result
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return str(value)

@@ -79,14 +79,20 @@ def is_known(key: str | None, settings: SimulatorSettings) -> bool:
     return settings.key is None or (key is not None and hmac.compare_digest(key.encode(), settings.key.encode()))
 
 
+def dialect_of(request: Request, settings: SimulatorSettings) -> Dialect:
+    """The vocabulary in which this client is spoken with."""
+    return Dialect.BETA if settings.both and request.is_beta else settings.dialect
+
+
 def refusal_of(request: Request, settings: SimulatorSettings) -> Refusal | None:
     """Why this client may not come in; None if it may."""
     if not is_known(request.key, settings):
         return Refusal(wrong_key(), WRONG_KEY)
-    if request.is_beta and settings.dialect is Dialect.GA:
+    dialect = dialect_of(request, settings)
+    if request.is_beta and dialect is Dialect.GA:
         text = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
         return Refusal(ClientError(text, "beta_api_shape_disabled"))
-    if not request.is_beta and settings.dialect is Dialect.BETA:
+    if not request.is_beta and dialect is Dialect.BETA:
         text = f"You must send the header 'OpenAI-Beta: {BETA}' to use the Realtime Beta API."
         return Refusal(ClientError(text, "missing_beta_header"))
     if not request.model:
@@ -103,7 +109,8 @@ async def attend(
             await _turn_away(channel, refusal)
             return
         model = request.model or ""
-        await Conversation(channel, brain, model, settings.dialect, settings.pace, observer).run()
+        dialect = dialect_of(request, settings)
+        await Conversation(channel, brain, model, dialect, settings.pace, observer).run()
     except ChannelClosed:
         return
     except Exception:

@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 
 from kioskd.simulator import usage
-from kioskd.simulator.brain import Brain, BrainError, Understanding
+from kioskd.simulator.brain import Brain, BrainError, Call, Reasoner, Understanding
 from kioskd.simulator.errors import ClientError, already_responding, not_responding
 from kioskd.simulator.events import Outbox, new_id
 from kioskd.simulator.items import Content, History, Item, Part
@@ -17,7 +17,9 @@ from kioskd.simulator.responses import Response, response_from
 from kioskd.simulator.session import Session
 from kioskd.simulator.settings import Pace
 from kioskd.simulator.stream import AnswerStream
+from kioskd.simulator.text.prompt import Line, Prompt, Who, think
 
+ARGUMENT_CHARS = 8  # of a tool call come at a time
 MAX_OUT_OF_BAND = 8  # responses at a time; kioskd asks for none
 
 
@@ -88,13 +90,16 @@ class Responder:
         stream: AnswerStream | None = None
         try:
             with response.scope:
-                text, pcm = await self._think(response, question)
-                item = Item(new_id("item"), role="assistant", status="in_progress")
-                stream = AnswerStream(self.outbox, response, item, text, pcm, self.pace)
-                self._streams[item.id] = stream
-                self.session.has_spoken = self.session.has_spoken or response.speaks
-                stream.open(self.history)
-                await stream.run()
+                reply, pcm = await self._think(response, question)
+                if isinstance(reply, Call):
+                    self._call(response, reply)
+                else:
+                    item = Item(new_id("item"), role="assistant", status="in_progress")
+                    stream = AnswerStream(self.outbox, response, item, reply, pcm, self.pace)
+                    self._streams[item.id] = stream
+                    self.session.has_spoken = self.session.has_spoken or response.speaks
+                    stream.open(self.history)
+                    await stream.run()
         except trio.Cancelled:  # the connection has gone
             self._tell(stream, question, "cut")
             raise
@@ -108,10 +113,40 @@ class Responder:
             self._one_is_due = False
             self.create_when_free()
 
-    async def _think(self, response: Response, question: Item | None) -> tuple[str, bytes]:
+    async def _think(self, response: Response, question: Item | None) -> tuple[str | Call, bytes]:
         said = await self._understand(question)
-        text = await self.brain.answer(said)
-        return text, await self.brain.speak(text) if response.speaks else b""
+        if isinstance(self.brain, Reasoner):
+            lines = tuple(line_of(item, said if item is question else None) for item in response.context)
+            reply = (await think(self.brain, Prompt(response.instructions, lines, response.tools))).reply
+        else:
+            reply = await self.brain.answer(said)
+        if isinstance(reply, Call) or not response.speaks:
+            return reply, b""
+        return reply, await self.brain.speak(reply)
+
+    def _call(self, response: Response, call: Call) -> None:
+        """The item of a function call, all at once: the arguments are short."""
+        fields = {"call_id": new_id("call"), "name": call.name, "arguments": ""}
+        item = Item(new_id("item"), "function_call", "assistant", "in_progress", fields=fields)
+        response.output.append(item)
+        where = {"response_id": response.id, "output_index": 0}
+        self.outbox.put("response.output_item.added", **where, item=item.rendered(self.outbox.dialect))
+        in_conversation = response.conversation_id is not None
+        if in_conversation:
+            previous = self.history.add(item)
+            shown = item.rendered(self.outbox.dialect)
+            self.outbox.put("conversation.item.added", previous_item_id=previous, item=shown)
+        within = {**where, "item_id": item.id, "call_id": fields["call_id"]}
+        for start in range(0, len(call.arguments), ARGUMENT_CHARS):
+            piece = call.arguments[start : start + ARGUMENT_CHARS]
+            self.outbox.put("response.function_call_arguments.delta", **within, delta=piece)
+        fields["arguments"], item.status = call.arguments, "completed"
+        named = {"name": call.name} if self.session.is_ga else {}
+        self.outbox.put("response.function_call_arguments.done", **within, arguments=call.arguments, **named)
+        shown = item.rendered(self.outbox.dialect)
+        if in_conversation:
+            self.outbox.put("conversation.item.done", previous_item_id=self.history.before(item), item=shown)
+        self.outbox.put("response.output_item.done", **where, item=shown)
 
     async def _understand(self, question: Item | None) -> Understanding:
         part = question.parts[-1] if question is not None else Part(Content.INPUT_TEXT)
@@ -143,7 +178,7 @@ class Responder:
 
     def _account(self, response: Response, stream: AnswerStream | None) -> None:
         read = usage.of_input(response.instructions, response.context)
-        said = usage.Tokens()
+        said = usage.Tokens(sum(usage.of_text(item.fields.get("arguments", "")) for item in response.output))
         if stream is not None:
             said = usage.of_output(stream.said, stream.sent_ms)
         response.usage = usage.rendered(response.dialect, read, usage.cached(self._read_before, read), said)
@@ -155,3 +190,17 @@ class Responder:
             return
         question_id = question.id if question is not None else None
         self.observer.on_sent(stream.item.id, question_id, stream.said, stream.sound, status)
+
+
+def line_of(item: Item, said: Understanding | None) -> Line:
+    """An item as a line of the conversation; `said`: what was understood of it, where that is known already."""
+    if item.kind == "function_call":
+        return Line(Who.CALL, item.fields["arguments"])
+    if item.kind == "function_call_output":
+        return Line(Who.RESULT, item.fields["output"])
+    text = " ".join(part.text or "" for part in item.parts)
+    if item.role != "user":
+        return Line(Who.KIOSK, text if item.role == "assistant" else "")
+    heard = item.parts[-1].hearing if item.parts else None
+    said = said or (heard.said if heard is not None else None)
+    return Line(Who.USER, said.text if said is not None else text, said=said)

@@ -88,6 +88,7 @@ class Response:
     metadata: dict[str, str] | None
     conversation_id: str | None  # None: out of band, it leaves no trace in the conversation
     context: list[Item]
+    tools: frozenset[str] = frozenset()  # that may be called
     status: str = "in_progress"
     details: dict[str, Any] | None = None
     output: list[Item] = field(factory=list)
@@ -155,7 +156,16 @@ def response_from(wanted: Any, session: Session, history: History, conversation_
         metadata=wanted.get("metadata"),
         conversation_id=None if wanted.get("conversation") == "none" else conversation_id,
         context=context,
+        tools=_tools(wanted, session),
     )
+
+
+def _tools(wanted: dict[str, Any], session: Session) -> frozenset[str]:
+    """The names of what may be called: the response's, or the session's."""
+    merged = {**session.settings, **{name: value for name, value in wanted.items() if value is not None}}
+    if merged.get("tool_choice") == "none":
+        return frozenset()
+    return frozenset(str(each.get("name")) for each in merged.get("tools") or () if isinstance(each, dict))
 
 
 def _input_item(given: Any, path: str, dialect: Dialect, history: History, ids: Any) -> Item:

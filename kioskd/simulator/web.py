@@ -1,4 +1,4 @@
-"""The simulator as an ASGI application: the WebSocket, and the two requests by which owners try a key.
+"""The simulator as an ASGI application: WebSockets and requests, each to the door that its path names.
 
 Source of the message formats: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import trio
@@ -15,14 +16,29 @@ from attrs import define, field
 from kioskd.simulator import door
 from kioskd.simulator.brain import Brain
 from kioskd.simulator.conversation import GOING_AWAY, Channel, ChannelClosed
+from kioskd.simulator.errors import ClientError
 from kioskd.simulator.faults.gate import Admission, Gate, stay_silent
+from kioskd.simulator.faults.replies import Faults
 from kioskd.simulator.faults.upgrade import Rejection
 from kioskd.simulator.observer import Observer
 from kioskd.simulator.settings import SimulatorSettings
+from kioskd.simulator.text import doors
+from kioskd.simulator.text.doors import TextDoors
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-MODELS = ("gpt-realtime", "gpt-realtime-mini", "kioskd-demo")  # listed; any other is taken as well
+MODELS = (
+    "gpt-realtime",
+    "gpt-realtime-mini",
+    "kioskd-demo",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-audio-1.5",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-tts",
+    "deepseek-chat",
+    "claude-sonnet-4.5",
+)  # listed; any other is taken as well
 
 
 @define(eq=False)
@@ -65,6 +81,10 @@ class Application:
     observer: Observer
     gate: Gate | None = None
     stopping: trio.Event = field(factory=trio.Event)
+    _text: TextDoors = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._text = TextDoors(self.settings, self.brain, self.observer, self.gate)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -72,13 +92,19 @@ class Application:
         elif scope["type"] == "websocket":
             await self._let_in(_request(scope), scope["client"], receive, send)
         else:
-            await self._answer(scope["method"], _request(scope), send)
+            request = _request(scope)
+            if scope["method"] == "POST" and request.path in doors.POSTS:
+                await self._text.post(request, receive, send, scope["client"], doors.now())
+            else:
+                await self._answer(scope["method"], request, send)
 
     async def _let_in(self, request: door.Request, peer: object, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if request.path != door.PATH:
+        if request.path != door.PATH and request.path not in doors.SOCKETS:
             await _reply(send, 404, _not_found(request.path), prefix="websocket.http")
-        elif request.key is None and self.settings.key is not None:
+        elif request.path in doors.SOCKETS and (wrong := self._text.refusal(request)) is not None:
+            await _reply(send, 401, _error(wrong), prefix="websocket.http")
+        elif request.path == door.PATH and request.key is None and self.settings.key is not None:
             await _reply(send, 401, _wrong_key(), prefix="websocket.http")
         elif isinstance(verdict := self.gate.knock() if self.gate else Admission(), Rejection):
             await _reject(send, verdict)
@@ -91,14 +117,33 @@ class Application:
                 nursery.cancel_scope.cancel()
 
     async def _converse(self, channel: Channel, request: door.Request, admission: Admission, peer: object) -> None:
+        nested = request.path == door.PATH and request.is_beta and not request.model
+        if request.path in doors.SOCKETS or (nested and door.is_known(request.key, self.settings)):
+            with self._visit(peer, faults := self._text.faults()):
+                if admission.silent:
+                    await stay_silent(channel)
+                elif not nested:
+                    await self._text.attend(channel, request, faults)
+                elif await self._first_means_realtime(channel, faults):
+                    await door.attend(channel, request, self.settings, self.brain, self.observer)
+            return
         if self.gate is None:
             await door.attend(channel, request, self.settings, self.brain, self.observer)
             return
-        with self.gate.admitted(channel, admission, peer) as faulty:
+        with self.gate.admitted(channel, admission, peer, door.dialect_of(request, self.settings)) as faulty:
             if admission.silent:
                 await stay_silent(faulty)
             else:
                 await door.attend(faulty, request, self.settings, self.brain, self.observer)
+
+    def _visit(self, peer: object, faults: Faults) -> AbstractContextManager[None]:
+        return nullcontext() if self.gate is None else self.gate.visited(peer, faults)
+
+    async def _first_means_realtime(self, channel: Channel, faults: Faults) -> bool:
+        try:
+            return await self._text.attend_nested(channel, faults) is not None
+        except ChannelClosed:
+            return False
 
     async def _say_goodbye(self, channel: _SocketChannel, scope: trio.CancelScope) -> None:
         await self.stopping.wait()
@@ -114,7 +159,7 @@ class Application:
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "kioskd"} for name in MODELS]
             await _reply(send, 200, {"object": "list", "data": models})
         else:
-            await _reply(send, 200, {"credits": 100.0})
+            await _reply(send, 200, {"credits": self.settings.credits})
 
 
 def _request(scope: Any) -> door.Request:
@@ -144,7 +189,10 @@ async def _respond(send: Send, status: int, headers: Mapping[str, str], payload:
 
 
 def _wrong_key() -> dict[str, Any]:
-    error = door.wrong_key()
+    return _error(door.wrong_key())
+
+
+def _error(error: ClientError) -> dict[str, Any]:
     return {"error": {"message": error.message, "type": error.type, "param": None, "code": error.code}}
 
 

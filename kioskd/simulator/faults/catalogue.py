@@ -23,11 +23,16 @@ class Phase(Enum):
 
 
 class Level(Enum):
-    """Who makes the fault: whoever carries the bytes, answers the upgrade, or sends the messages."""
+    """Who makes the fault: whoever carries the bytes, answers the upgrade or the request, or sends the messages."""
 
     NETWORK = "network"
     UPGRADE = "upgrade"
     MESSAGE = "message"
+    # of the text doors:
+    REQUEST = "request"  # a POST is answered by an error
+    ANSWER = "answer"  # the pieces of an answer, on whatever wire
+    STREAM = "stream"  # the form of server-sent events
+    SOCKET = "socket"  # a Responses connection
 
 
 @frozen
@@ -109,14 +114,70 @@ _MESSAGE = (
     ("second-response-done", _TURN, "response.done comes twice"),
     ("item-id-missing", _SPOKEN_TO, "input_audio_buffer.committed comes without its item_id"),
 )
+_TEXT_UPGRADE = (("upgrade-blocked", _AT_ONCE, "403, a firewall's page: no WebSocket gets through, requests do"),)
+_REQUEST = (
+    ("request-400", _AT_ONCE, "400 Bad Request"),
+    ("request-401", _AT_ONCE, "401: the key is wrong"),
+    ("request-403", _AT_ONCE, "403: the key may not use this model"),
+    ("request-404", _AT_ONCE, "404: no such path or model"),
+    ("request-429-header", _AT_ONCE, "429, the wait as seconds in Retry-After"),
+    ("request-429-date", _AT_ONCE, "429, the wait as a date in Retry-After"),
+    ("request-429-body", _AT_ONCE, "429, the wait as reset_seconds in the body"),
+    ("request-429-text", _AT_ONCE, "429, the wait only in the text, the code an integer"),
+    ("request-429-bare", _AT_ONCE, "429 without a word"),
+    ("request-500", _AT_ONCE, "500 with a JSON error"),
+    ("request-502", _AT_ONCE, "502, a proxy's page in HTML"),
+    ("request-503", _AT_ONCE, "503 with a text"),
+)
+_ANSWER = (
+    ("answer-error", _OWED, "an error object (Responses: response.failed) in place of the rest"),
+    ("answer-error-flat", _OWED, "an error whose code and message aren't nested, in place of the rest"),
+    ("answer-rate-limit", _OWED, "an error object rate_limit_exceeded, the wait in its text, in place of the rest"),
+    ("answer-429-integer", _OWED, "the same, its code the integer 429"),
+    (
+        "cut-with-done",
+        _OWED,
+        "the answer ends before its finish_reason, by [DONE] (Responses: close 1000)",
+    ),
+    ("cut-without-done", _OWED, "the answer ends before its finish_reason, without a word (a socket: close 1000)"),
+    ("finish-length", _OWED, "the answer ends here: length (Responses: incomplete, max_output_tokens)"),
+    ("finish-filter", _OWED, "the answer ends here: content_filter"),
+    ("answer-disconnect", _OWED, "the connection ends in the middle of the answer (a socket: close 1011)"),
+    ("answer-stall", _OWED, "not one piece more; the connection stays open"),
+    ("answer-slow", _OWED, "a second between the pieces from now on"),
+    ("unknown-frame", _OWED, "an object that nobody knows, before the next piece"),
+    ("garbage-frame", _OWED, "a piece that is no JSON, before the next one"),
+)
+_ASKED = frozenset({Phase.ASKED})
+_STREAM = (
+    ("sse-buffered", _ASKED, "nothing comes until 3 s after the end, then all at once: a proxy that buffers"),
+    ("sse-no-space", _ASKED, "no space behind data:"),
+    ("sse-comments", _ASKED, "comment lines between the events"),
+    ("sse-split-lines", _ASKED, "packets of seven bytes: they end inside lines and inside letters"),
+    ("sse-crlf", _ASKED, "lines end in CR LF"),
+    ("sse-wrong-type", _ASKED, "the stream comes as text/html"),
+)
+_SOCKET = (
+    ("previous-response-not-found", _ASKED, "the server has forgotten the response before"),
+    ("connection-limit-reached", _ASKED, "error websocket_connection_limit_reached (60 minutes), then close 1000"),
+    ("idle-close", frozenset({Phase.IDLE}), "close 1000 after an answer: 15 minutes without a request"),
+)
 
 
 def _kinds(level: Level, rows: Iterable[tuple[str, frozenset[Phase], str]]) -> dict[str, Kind]:
     return {name: Kind(name, level, phases, summary) for name, phases, summary in rows}
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, Kind] = {  # of the network, of upgrades, and of the Realtime door
     **_kinds(Level.NETWORK, _NETWORK),
     **_kinds(Level.UPGRADE, _UPGRADE),
     **_kinds(Level.MESSAGE, _MESSAGE),
 }
+TEXT_KINDS: dict[str, Kind] = {  # of the text doors
+    **_kinds(Level.UPGRADE, _TEXT_UPGRADE),
+    **_kinds(Level.REQUEST, _REQUEST),
+    **_kinds(Level.ANSWER, _ANSWER),
+    **_kinds(Level.STREAM, _STREAM),
+    **_kinds(Level.SOCKET, _SOCKET),
+}
+ALL_KINDS = KINDS | TEXT_KINDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from attrs import define, field, frozen
 
@@ -27,6 +28,12 @@ class Admission:
     silent: bool = False
 
 
+class _Phased(Protocol):
+    @property
+    def phase(self) -> Phase:
+        """How far it is."""
+
+
 @define(eq=False)
 class Gate:
     """All connections of a server go through one. `clock` is Unix time."""
@@ -35,7 +42,7 @@ class Gate:
     dialect: Dialect
     observer: Observer = field(factory=Unwatched)
     clock: Callable[[], float] = time.time
-    _open: dict[object, FaultyChannel | None] = field(factory=dict, init=False)  # by peer; None is a silent one
+    _open: dict[object, _Phased | None] = field(factory=dict, init=False)  # by peer; None is a silent one
     _second_is_due: bool = field(default=False, init=False)  # drawn while no other connection was open
     _seconds_refused: int = field(default=0, init=False)
 
@@ -55,14 +62,29 @@ class Gate:
         return rejection_of(kind.name, self.clock()) or Admission(silent=kind.name == _SILENCE)
 
     @contextmanager
-    def admitted(self, channel: Channel, admission: Admission, peer: object) -> Iterator[Channel]:
-        """While this connection lasts: the channel to converse over. `peer`: who it is, for `phase_of`."""
-        faulty = None if admission.silent else FaultyChannel(channel, self.faults, self.dialect, self.observer)
+    def admitted(
+        self, channel: Channel, admission: Admission, peer: object, dialect: Dialect | None = None
+    ) -> Iterator[Channel]:
+        """While this connection lasts: the channel to converse over. `peer`: who it is, for `phase_of`.
+
+        `dialect`: another one than the server's.
+        """
+        spoken = dialect or self.dialect
+        faulty = None if admission.silent else FaultyChannel(channel, self.faults, spoken, self.observer)
         self._open[peer] = faulty
         try:
             yield channel if faulty is None else faulty
         finally:
             del self._open[peer]
+
+    @contextmanager
+    def visited(self, peer: object, visit: _Phased) -> Iterator[None]:
+        """While a text door attends to this peer."""
+        self._open[peer] = visit
+        try:
+            yield
+        finally:
+            self._open.pop(peer, None)
 
     def phase_of(self, peer: object) -> Phase:
         """How far the connection of this peer is; CONNECT for one that nothing was said to."""

@@ -16,7 +16,7 @@ from kioskd.config.files import UnreadableFileError, read_small_file
 from kioskd.config.problems import Problem, SettingsError, key_path
 from kioskd.config.scalars import read_scalar
 from kioskd.config.yaml_text import MAX_BYTES, compose, decode
-from kioskd.simulator.faults.catalogue import KINDS, Kind, Level, Phase
+from kioskd.simulator.faults.catalogue import ALL_KINDS, Kind, Level, Phase
 
 MAX_RULES = 1000  # a rule for every kind in every phase is 200
 
@@ -44,7 +44,7 @@ class Rule:
 
     def matches(self, level: Level, phase: Phase) -> bool:
         """Whether an opportunity is one for this rule."""
-        kind = KINDS[self.kind]
+        kind = ALL_KINDS[self.kind]
         return level is kind.level and phase in kind.phases and self.phase in (None, phase)
 
 
@@ -78,7 +78,7 @@ class FaultScript:
     def __init__(self, rules: Sequence[Rule], seed: int = 0) -> None:
         """Raises ValueError: a kind that doesn't exist, or a phase that it doesn't have."""
         for rule in rules:
-            if rule.kind not in KINDS or (rule.phase is not None and rule.phase not in KINDS[rule.kind].phases):
+            if rule.kind not in ALL_KINDS or (rule.phase is not None and rule.phase not in ALL_KINDS[rule.kind].phases):
                 raise ValueError(f"there is no fault {rule.kind} in the phase {rule.phase}")
         self.rules = tuple(rules)
         self.seed = seed
@@ -90,12 +90,12 @@ class FaultScript:
         for drawer in self._drawers:
             if drawer.rule.matches(level, phase) and drawer.takes():
                 self.hits[drawer.rule.kind, phase] += 1
-                return KINDS[drawer.rule.kind]
+                return ALL_KINDS[drawer.rule.kind]
         return None
 
     def has(self, level: Level) -> bool:
         """Whether any rule is of this level."""
-        return any(KINDS[rule.kind].level is level for rule in self.rules)
+        return any(ALL_KINDS[rule.kind].level is level for rule in self.rules)
 
     def makes(self, kind: str) -> bool:
         """Whether any rule is of this kind."""
@@ -153,8 +153,8 @@ class _Reader:
             return None
         if "kind" not in found:
             self._wrong(node, f"{path}.kind", "is missing; it is required")
-        kind = self._word(found.get("kind"), f"{path}.kind", tuple(KINDS))
-        phases = sorted((each.value for each in KINDS[kind].phases), key=_ORDER.index) if kind else _ORDER
+        kind = self._word(found.get("kind"), f"{path}.kind", tuple(ALL_KINDS))
+        phases = sorted((each.value for each in ALL_KINDS[kind].phases), key=_ORDER.index) if kind else _ORDER
         phase = self._word(found.get("phase"), f"{path}.phase", phases, f"of {kind} " if kind else "")
         times = self._number(found.get("times"), f"{path}.times", int, 1, 1_000_000)
         chance = self._number(found.get("probability"), f"{path}.probability", float, 0, 1)

@@ -15,6 +15,7 @@ _PAGE = (
     "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
     "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
+_BLOCKED = "<html><head><title>Access denied</title></head><body>Your network's policy forbids this.</body></html>\r\n"
 _TOO_MANY = "Rate limit exceeded."
 
 
@@ -53,6 +54,7 @@ def _error(message: str, kind: str, code: str | None) -> dict[str, object]:
 
 _LIMITED = _error(_TOO_MANY, "rate_limit_exceeded", "rate_limit_exceeded")
 _REJECTIONS = {
+    "upgrade-blocked": Rejection(403, {"content-type": "text/html"}, _BLOCKED.encode()),
     "upgrade-400": _told(400, _error("The request could not be understood.", "invalid_request_error", None)),
     "upgrade-401": _told(401, _error("Incorrect API key provided.", "invalid_request_error", "invalid_api_key")),
     "upgrade-403": _told(
