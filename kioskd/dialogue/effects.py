@@ -41,6 +41,7 @@ class View:
     link: Link
     faults: frozenset[Fault] = field(factory=frozenset)
     sign: Sign | None = None
+    limited: bool = False  # few questions can be answered
 
 
 @frozen

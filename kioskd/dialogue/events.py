@@ -124,10 +124,14 @@ class UtteranceEnded:
 
 @frozen
 class LinkChanged:
-    """The link is in another state; `cause` is one line for the owner."""
+    """The link is in another state; `cause` is one line for the owner.
+
+    `limited`: whoever answers knows a few questions only, since none of the others can be reached.
+    """
 
     link: Link
     cause: str = ""
+    limited: bool = False
 
 
 @frozen
@@ -161,6 +165,13 @@ class AnswerEnded:
     turn: int
     ending: Ending
     reason: str = ""
+
+
+@frozen
+class GoodbyeSaid:
+    """The visitor is leaving: with the end of this turn its conversation is over."""
+
+    turn: int
 
 
 @frozen
@@ -247,6 +258,7 @@ Event = (
     | FaultCleared
     | AnswerAudio
     | AnswerEnded
+    | GoodbyeSaid
     | Transcript
     | Usage
     | SpeakingStarted

@@ -29,6 +29,10 @@ def ignored(scene: Scene, event: Any, now: float) -> None:
     """The event can't matter in this state."""
 
 
+def goodbye(scene: Scene, event: Event, now: float) -> None:
+    scene.current.last = True
+
+
 def opened(scene: Scene, event: Event, now: float) -> None:
     scene.state = State.READY
 

@@ -47,7 +47,7 @@ class Scene:
     @property
     def view(self) -> View:
         """What can be seen from outside."""
-        return View(self.state, self.around.link, self.around.faults, self.around.sign)
+        return View(self.state, self.around.link, self.around.faults, self.around.sign, self.around.limited)
 
     @property
     def current(self) -> Turn:
@@ -86,10 +86,11 @@ class Scene:
                 self.around.sounded_until = now
             case State.THINKING if self.current.chirps:
                 self.around.sounded_until = now
+        last = self.turn is not None and self.turn.last
         self.turn = None
         self.state = State.READY
         if self.visitor_seen_at is not None:
-            self.visitor_seen_at = now
+            self.visitor_seen_at = now - self.settings.forget_after_s if last else now
 
     def give_up_on_answer(self) -> None:
         """Nothing of the turn under way was heard, and nothing of it will be."""

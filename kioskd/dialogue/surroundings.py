@@ -42,6 +42,7 @@ class Surroundings:
     settings: Conversation
     audio: Audio
     link: Link = Link.DOWN
+    limited: bool = False
     faults: frozenset[Fault] = frozenset()
     button_down_since: float | None = None
     sign: Sign | None = None
@@ -72,9 +73,9 @@ class Surroundings:
                     self._let_go()
             case FaultCleared(fault):
                 self.faults -= {fault}
-            case LinkChanged(link):
+            case LinkChanged(link, limited=limited):
                 self.outage_untold = link is not Link.UP and (self.outage_untold or self.link is Link.UP)
-                self.link = link
+                self.link, self.limited = link, limited
             case SignFinished():
                 self.signs_sounding = max(0, self.signs_sounding - 1)
                 self.sounded_until = now

@@ -31,6 +31,7 @@ class Turn:
     ending: Ending | None = None
     stalled: bool = False
     resumed: int = 0  # so many answers to this press were cut
+    last: bool = False  # of its visitor's
     last_audio_at: float = 0.0
     play_out_by: float = 0.0
 
@@ -50,7 +51,9 @@ class Turn:
 
     def resume(self, number: int, now: float) -> Turn:
         """The turn in which the rest of this one's answer is awaited."""
-        return Turn(number, now, released_at=now, asked=True, utterance_ended=True, resumed=self.resumed + 1)
+        return Turn(
+            number, now, released_at=now, asked=True, utterance_ended=True, resumed=self.resumed + 1, last=self.last
+        )
 
     def heard_more(self, duration_ms: float, now: float) -> None:
         """Another piece of the answer is queued behind what is still playing."""

@@ -122,6 +122,7 @@ class Rule:
     link: Link | None = None
     fault: Fault | None = None
     sign: Sign | None = None
+    limited: bool | None = None
 
     def applies(self, view: View) -> bool:
         """True where no condition speaks against it."""
@@ -129,6 +130,7 @@ class Rule:
             self.state in (None, view.state)
             and self.link in (None, view.link)
             and self.sign in (None, view.sign)
+            and self.limited in (None, view.limited)
             and (self.fault is None or self.fault in view.faults)
         )
 
@@ -153,6 +155,7 @@ RULES = (
     Rule(Pattern("connecting", _AMBER, _blink(200, 800)), link=Link.CONNECTING),
     Rule(_NO_MICROPHONE, fault=Fault.MICROPHONE_DEAF),  # so says the self-test
     Rule(_NO_SPEAKER, fault=Fault.SPEAKER_DEAD),
+    Rule(Pattern("few questions", _GREEN, _blink(3000, 250, 250, 250)), link=Link.UP, limited=True),
     Rule(Pattern("ready", _GREEN, (Step(1000, 1.0),))),
 )
 """What the lamp shows, the most important first: the first rule that applies counts.

@@ -286,6 +286,26 @@ def test_the_visitor_is_forgotten_once_and_only_after_a_conversation() -> None:
     assert s.wait(100000) == []
 
 
+def test_after_a_goodbye_the_visitor_is_forgotten_with_the_end_of_the_answer() -> None:
+    s = Scene()
+    turn = s.ask()
+    assert s.do(e.GoodbyeSaid(turn + 1), e.GoodbyeSaid(turn)) == []
+    s.do(e.AnswerAudio(turn, PCM, 50), e.AnswerEnded(turn, e.Ending.COMPLETE))
+    assert f.ForgetVisitor() not in s.seen
+    s.do(e.SpeakingFinished(turn, 50))
+    assert s.wait(0) == [f.ForgetVisitor()]
+    assert s.wait(SETTINGS.forget_after_s + 1) == []
+
+
+def test_a_visitor_who_says_goodbye_and_then_speaks_on_is_not_forgotten() -> None:
+    s = Scene()
+    turn = s.ask()
+    s.do(e.GoodbyeSaid(turn), e.AnswerAudio(turn, PCM, 50))
+    s.do(e.Pressed())
+    s.wait(2)
+    assert f.ForgetVisitor() not in s.seen
+
+
 def test_a_lost_microphone_ends_the_turn_with_an_apology() -> None:
     s = Scene()
     s.do(e.Pressed())

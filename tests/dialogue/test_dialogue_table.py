@@ -40,6 +40,7 @@ SAMPLES: dict[type[e.Event], list[e.Event]] = {
     e.FaultCleared: [e.FaultCleared(fault) for fault in e.Fault],
     e.AnswerAudio: [e.AnswerAudio(turn, PCM, 20) for turn in (0, 1, 2)],
     e.AnswerEnded: [e.AnswerEnded(turn, ending, "why") for turn in (0, 1, 2) for ending in e.Ending],
+    e.GoodbyeSaid: [e.GoodbyeSaid(turn) for turn in (0, 1, 2)],
     e.Transcript: [e.Transcript(1, speaker, "words") for speaker in e.Speaker],
     e.Usage: [e.Usage(1, input_text=3)],
     e.SpeakingStarted: [e.SpeakingStarted(1)],
