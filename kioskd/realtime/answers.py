@@ -10,9 +10,10 @@ from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Speaker, Tr
 from kioskd.realtime import codec, wire
 from kioskd.realtime.answer import Answer
 from kioskd.realtime.errors import ending_of
-from kioskd.realtime.events import Awaiting, Oddity, Saying, SessionEvent
+from kioskd.realtime.events import Awaiting, Oddity, Saying, SessionEvent, ToolWanted
 
 ENDED_IDS_KEPT = 32  # late events follow within a few responses
+ROUNDS_MAX = 5  # responses in one turn: tools that bring about nothing but more calls
 
 
 class Answers:
@@ -24,6 +25,7 @@ class Answers:
         self._active: Answer | None = None
         self._queued: Answer | None = None  # waits for the active one's end
         self._finished: Answer | None = None  # whole on the wire, perhaps still playing
+        self._calling: Answer | None = None  # goes on when its tools have been called
         self._ended_ids: deque[str] = deque(maxlen=ENDED_IDS_KEPT)
         self._foreign_ids: deque[str] = deque(maxlen=ENDED_IDS_KEPT)
         self._progress = 0
@@ -34,17 +36,20 @@ class Answers:
         """What the server owes, and a number that changes with each step towards it."""
         answer = self._active
         if answer is None:
-            return Awaiting.NOTHING, self._progress
+            return Awaiting.NOTHING if self._calling is None else Awaiting.TOOLS, self._progress
         if not answer.wanted:
             return Awaiting.END, 0  # what still comes of it is no progress
         return (Awaiting.MORE_SOUND if answer.received else Awaiting.FIRST_SOUND), self._progress
 
     def awaits(self, turn: int) -> bool:
         """Whether this turn's answer has been asked for and isn't over."""
-        return any(answer is not None and answer.turn == turn for answer in (self._active, self._queued))
+        return any(answer is not None and answer.turn == turn for answer in (self._active, self._queued, self._calling))
 
     def request(self, turn: int) -> None:
         """Ask for a turn's answer, at once or after the active one's end."""
+        if self._calling is not None:
+            self._end(self._calling, Ending.FAILED, "another question took its place")
+            self._calling = None
         if self._queued is not None:
             self._end(self._queued, Ending.FAILED, "another question took its place")
         self._queued = Answer(turn)
@@ -53,7 +58,11 @@ class Answers:
     def interrupt(self, turn: int, heard_ms: int) -> None:
         """Stop this turn's answer and leave the server with the `heard_ms` of it that were heard."""
         if self._queued is not None and self._queued.turn == turn:
+            self._outgoing.extend(self._queued.settle(heard_ms))
             self._queued = None
+        if self._calling is not None and self._calling.turn == turn:
+            self._outgoing.extend(self._calling.settle(heard_ms))
+            self._calling = None
         if self._active is not None and self._active.turn == turn and self._active.wanted:
             self._drop(self._active)
             self._outgoing.extend(self._active.settle(heard_ms))
@@ -63,9 +72,22 @@ class Answers:
 
     def connection_lost(self, reason: str) -> None:
         """An answer that had begun to sound is cut."""
-        if self._active is not None and self._active.received:
-            self._end(self._active, Ending.CUT, reason)
-        self._active = self._queued = self._finished = None
+        for answer in (self._active, self._queued, self._calling):
+            if answer is not None and answer.received:
+                self._end(answer, Ending.CUT, reason)
+        self._active = self._queued = self._finished = self._calling = None
+
+    def take_result(self, turn: int, call_id: str, output: str) -> None:
+        """What a tool returned. After the last one of them the answer goes on; nobody wants a late one."""
+        answer = self._calling
+        if answer is None or answer.turn != turn or call_id not in answer.calls or call_id in answer.results:
+            return
+        answer.results[call_id] = output
+        if answer.calls.keys() == answer.results.keys():
+            self._calling = None
+            self._outgoing.extend(answer.go_on())
+            self._queued = answer
+            self._start_queued()
 
     # What the server says
 
@@ -95,6 +117,12 @@ class Answers:
         pcm = answer.take(event)
         if pcm:
             self._events.append(AnswerAudio(answer.turn, pcm, len(pcm) / codec.BYTES_PER_MS))
+
+    def on_call(self, event: wire.FunctionCall) -> None:
+        """A tool is wanted. It is called when the response is over: until then it may turn out to have failed."""
+        answer = self._answer_of(event.response_id)
+        if answer is not None:
+            answer.add_call(event)
 
     def on_text(self, event: wire.AnswerText) -> None:
         """A piece of the text of what is being spoken."""
@@ -129,9 +157,26 @@ class Answers:
             return False
         if answer.turn is not None and event.tokens is not None:
             self._events.append(Usage(answer.turn, *astuple(event.tokens)))
+        for call in event.calls:
+            answer.add_call(call)
+        if answer.calls and answer.wanted and event.status in (None, "completed") and event.error is None:
+            self._call_tools(answer)
+            return True
         self._end(answer, *ending_of(event, sounded=answer.received > 0))
         self._finish_active()
         return True
+
+    def _call_tools(self, answer: Answer) -> None:
+        if answer.turn is None or answer.rounds >= ROUNDS_MAX:
+            self._end(answer, Ending.FAILED, f"tools were called in each of {ROUNDS_MAX} responses on end")
+            self._finish_active()
+            return
+        if answer.response_id is not None:
+            self._ended_ids.append(answer.response_id)
+        self._active, self._calling, answer.complete = None, answer, True
+        for call in answer.calls.values():
+            self._events.append(ToolWanted(answer.turn, call.call_id, call.name, call.arguments))
+        self._start_queued()
 
     # What an error means to them
 
@@ -174,7 +219,7 @@ class Answers:
         elif self._queued is not None:
             self._end(refused, Ending.FAILED, "another question took its place")
         elif refused.wanted:
-            self._queued = Answer(refused.turn, retried=True)
+            self._queued = Answer(refused.turn, retried=True, rounds=refused.rounds)
         if refused.retried and refused.response_id is None:
             self._start_queued()  # nothing that could be waited for
             return

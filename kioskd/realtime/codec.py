@@ -16,6 +16,7 @@ from kioskd.realtime.wire import (
     AnswerTranscript,
     AudioDelta,
     Committed,
+    FunctionCall,
     Ignored,
     ItemAdded,
     Malformed,
@@ -59,6 +60,12 @@ def session_update(session: dict[str, Any], event_id: str | None = None) -> str:
 def create_response(turn: int, event_id: str) -> str:
     """`response.create`, marked with the turn so that its answer can be told from others."""
     return json.dumps({"type": "response.create", "event_id": event_id, "response": {"metadata": {"turn": str(turn)}}})
+
+
+def function_output(call_id: str, output: str) -> str:
+    """`conversation.item.create` with what a tool returned."""
+    item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    return json.dumps({"type": "conversation.item.create", "item": item}, ensure_ascii=False)
 
 
 def cancel_response(response_id: str | None) -> str:
@@ -169,6 +176,29 @@ def _output_item(event: dict[str, Any]) -> ServerEvent:
     return ResponseProgress(_text(event, "response_id"), _text(_object(event, "item"), "id"))
 
 
+def _output_item_done(event: dict[str, Any]) -> ServerEvent:
+    call = _call(_object(event, "item"), _text(event, "response_id"))
+    return _output_item(event) if call is None else call
+
+
+def _call(item: dict[str, Any], response_id: str | None) -> FunctionCall | None:
+    """A call that is whole; None for an item of another kind, and for one that was broken off."""
+    if item.get("type") != "function_call" or item.get("status") not in (None, "completed"):
+        return None
+    item_id, name = _text(item, "id"), _text(item, "name")
+    call_id = _text(item, "call_id") or item_id  # some relays leave it out, and take the item's
+    if not call_id or not name:
+        raise _WrongFieldError("a function call without a name or an id")
+    return FunctionCall(response_id, item_id, call_id, name, _text(item, "arguments") or "")
+
+
+def _calls_in(response: dict[str, Any]) -> tuple[FunctionCall, ...]:
+    output, response_id = response.get("output"), _text(response, "id")
+    items = output if isinstance(output, list) else []
+    calls = (_call(item, response_id) for item in items if isinstance(item, dict))
+    return tuple(call for call in calls if call is not None)
+
+
 def _audio_delta(event: dict[str, Any]) -> ServerEvent:
     encoded = _text(event, "delta")
     try:
@@ -235,6 +265,7 @@ def _response_done(event: dict[str, Any]) -> ServerEvent:
         turn=_turn(response),
         error=_error_in(error) if error else None,
         tokens=_tokens(usage) if usage else None,
+        calls=_calls_in(response),
     )
 
 
@@ -248,7 +279,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], ServerEvent]] = {
     "conversation.item.input_audio_transcription.completed": _question_transcript,
     "response.created": _response_created,
     "response.output_item.added": _output_item,
-    "response.output_item.done": _output_item,
+    "response.output_item.done": _output_item_done,
     "response.content_part.added": _progress,
     "response.content_part.done": _progress,
     "response.output_audio.delta": _audio_delta,

@@ -5,13 +5,31 @@ Sources: `openai/types/realtime/session_update_event.py` (GA), `openai/types/bet
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kioskd.config.addresses import AZURE_HOSTS
 from kioskd.config.schema import Auth, Conversation, Dialect, Endpoint, MintKind, NoiseReduction
 
 MODEL_PARAMETERS = frozenset({"model", "deployment"})  # Azure's beta address names a deployment instead
+
+
+class Offer(Protocol):
+    """A tool that the model may call. `parameters` is a JSON Schema."""
+
+    @property
+    def name(self) -> str:
+        """As the model calls it."""
+
+    @property
+    def description(self) -> str:
+        """What it is good for, for the model."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arguments."""
+
 
 _PCM = {"type": "audio/pcm", "rate": 24_000}
 
@@ -99,11 +117,16 @@ def mint_body(settings: Endpoint, kind: MintKind) -> dict[str, Any]:
     return {"model": settings.model} if beta else {"session": {"type": "realtime", "model": settings.model}}
 
 
-def session_settings(settings: Endpoint, conversation: Conversation) -> dict[str, Any]:
+def session_settings(settings: Endpoint, conversation: Conversation, offers: Sequence[Offer] = ()) -> dict[str, Any]:
     """The session object of `session.update`. Turn detection is off by explicit null: push-to-talk."""
-    if settings.dialect is Dialect.BETA:
-        return _beta(settings, conversation)
-    return _ga(settings, conversation)
+    session = _beta(settings, conversation) if settings.dialect is Dialect.BETA else _ga(settings, conversation)
+    if offers:  # written alike in both
+        session["tools"] = [
+            {"type": "function", "name": each.name, "description": each.description, "parameters": each.parameters}
+            for each in offers
+        ]
+        session["tool_choice"] = "auto"
+    return session
 
 
 def session_change(dialect: Dialect, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ class Awaiting(Enum):
     FIRST_SOUND = "the first sound of an answer"
     MORE_SOUND = "the rest of an answer"
     END = "the end of an answer that nobody wants"
+    TOOLS = "nothing: the answer waits for tools of ours"
 
 
 @frozen
@@ -71,6 +72,28 @@ class Saying:
     text: str
 
 
+@frozen
+class ToolWanted:
+    """A turn's answer goes on when this tool has been called, and its result given to the session (`take_result`).
+
+    `arguments` is what the model wrote, JSON or not.
+    """
+
+    turn: int
+    call_id: str
+    name: str
+    arguments: str
+
+
 SessionEvent = (
-    SessionReady | SessionError | ChangeRefused | Oddity | Saying | AnswerAudio | AnswerEnded | Transcript | Usage
+    SessionReady
+    | SessionError
+    | ChangeRefused
+    | Oddity
+    | Saying
+    | ToolWanted
+    | AnswerAudio
+    | AnswerEnded
+    | Transcript
+    | Usage
 )

@@ -31,17 +31,23 @@ COMMIT_BYTES_MIN = 100 * codec.BYTES_PER_MS  # the server refuses a commit of le
 
 
 class Session:
-    """One session on one connection. Not reusable. `history` is asked once for what it is to begin with."""
+    """One session on one connection. Not reusable. `history` is asked once for what it is to begin with.
+
+    `offers` tells the tools that there are, at the beginning and whenever settings change.
+    """
 
     def __init__(
         self,
         settings: Endpoint,
         conversation: Conversation,
         history: Callable[[], Sequence[replay.Said]] = lambda: (),
+        offers: Callable[[], Sequence[dialects.Offer]] = lambda: (),
     ) -> None:
         self._settings = settings
         self._conversation = conversation
         self._history = history
+        self._offers = offers
+        self._offered: Sequence[dialects.Offer] = ()  # to the server
         self._phase = Phase.GREETING
         self._outgoing: deque[str] = deque()  # bounded by its feeder, who takes what is there before it pushes again
         self._events: list[SessionEvent] = []
@@ -89,14 +95,15 @@ class Session:
         if self._phase in (Phase.GREETING, Phase.OVER):
             self._settings, self._conversation = settings, conversation
             return True
+        offers = self._offers()
         change = dialects.session_change(
             settings.dialect,
-            dialects.session_settings(self._settings, self._conversation),
-            dialects.session_settings(settings, conversation),
+            dialects.session_settings(self._settings, self._conversation, self._offered),
+            dialects.session_settings(settings, conversation, offers),
         )
         if change is None or (self._used and settings.voice != self._settings.voice):
             return False
-        self._settings, self._conversation = settings, conversation
+        self._settings, self._conversation, self._offered = settings, conversation, offers
         if change:
             self._changes.append(codec.session_update(change, CHANGE_ID))
             self._send_changes()
@@ -178,6 +185,12 @@ class Session:
         """Stop this turn's answer and leave the server with the `heard_ms` of it that were heard."""
         self._answers.interrupt(turn, heard_ms)
 
+    def take_result(self, turn: int, call_id: str, output: str) -> list[SessionEvent]:
+        """What the tool of a `ToolWanted` returned, as JSON. One that nobody wants any more does nothing."""
+        if self._phase is Phase.READY:
+            self._answers.take_result(turn, call_id, output)
+        return self._take_events()
+
     def connection_lost(self, reason: str) -> list[SessionEvent]:
         """The connection is gone: an answer that had begun to sound is cut. The session is over."""
         self._answers.connection_lost(reason)
@@ -204,9 +217,9 @@ class Session:
             case wire.ResponseProgress():
                 self._answers.on_progress(event)
             case wire.SessionCreated() if self._phase is Phase.GREETING:
-                self._phase = Phase.SETTING_UP
+                self._phase, self._offered = Phase.SETTING_UP, self._offers()
                 self._outgoing.append(
-                    codec.session_update(dialects.session_settings(self._settings, self._conversation))
+                    codec.session_update(dialects.session_settings(self._settings, self._conversation, self._offered))
                 )
             case wire.SessionUpdated() if self._phase is Phase.SETTING_UP:
                 self._get_ready()
@@ -220,6 +233,8 @@ class Session:
                 self._answers.on_created(event)
             case wire.ResponseDone():
                 self._on_done(event)
+            case wire.FunctionCall():
+                self._answers.on_call(event)
             case wire.AnswerText():
                 self._answers.on_text(event)
             case wire.AnswerTranscript():

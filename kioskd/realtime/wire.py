@@ -68,6 +68,17 @@ class AnswerText:
 
 
 @frozen
+class FunctionCall:
+    """A whole call of a tool, within an answer. `arguments` is what the model wrote, JSON or not."""
+
+    response_id: str | None
+    item_id: str | None
+    call_id: str
+    name: str
+    arguments: str
+
+
+@frozen
 class AnswerTranscript:
     """The whole text of one spoken item of an answer."""
 
@@ -116,6 +127,7 @@ class ResponseDone:
     turn: str | None = None
     error: ServerError | None = None
     tokens: Tokens | None = None
+    calls: tuple[FunctionCall, ...] = ()
 
 
 @frozen
@@ -141,6 +153,7 @@ ServerEvent = (
     | ResponseProgress
     | AudioDelta
     | AnswerText
+    | FunctionCall
     | AnswerTranscript
     | QuestionTranscript
     | ServerError
