@@ -13,7 +13,11 @@ from kioskd.commands import exits
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"
 RUNG = SYSTEMD / "reboot" / "kioskd-reboot"
-UNITS = [SYSTEMD / "kioskd.service", *sorted((SYSTEMD / "reboot").glob("*.*"))]
+UNITS = [
+    SYSTEMD / "kioskd.service",
+    *sorted((SYSTEMD / "reboot").glob("*.*")),
+    *sorted((SYSTEMD / "tools").glob("*.*")),
+]
 DAY_S = 86_400
 
 needs_systemd = pytest.mark.skipif(
@@ -67,6 +71,29 @@ def test_the_service_exposes_little() -> None:
     )
     assert done.returncode == 0, done.stdout[-300:]
     assert done.stderr == ""
+
+
+@needs_systemd
+@pytest.mark.parametrize(("unit", "threshold"), [("kioskd-tool@.service", 3), ("kioskd-tool-net@.service", 12)])
+def test_an_action_exposes_next_to_nothing(unit: str, threshold: int) -> None:
+    place, limit = SYSTEMD / "tools" / unit, f"--threshold={threshold}"
+    done = run("systemd-analyze", "security", "--offline=yes", limit, "--no-pager", place)
+    assert done.returncode == 0, done.stdout[-300:]
+    assert done.stderr == ""
+
+
+def test_only_the_network_differs_between_the_two_kinds_of_action() -> None:
+    quiet, network = (
+        {line for line in (SYSTEMD / "tools" / name).read_text().splitlines() if line and line[0] not in "#["}
+        for name in ("kioskd-tool@.service", "kioskd-tool-net@.service")
+    )
+    assert {line.partition("=")[0] for line in quiet ^ network} == {
+        "Description",
+        "ExecStart",
+        "IPAddressDeny",
+        "PrivateNetwork",
+        "RestrictAddressFamilies",
+    }
 
 
 @needs_systemd
