@@ -1,0 +1,1 @@
+"""What answers cost: prices, the ledger, caps, and what is told of them."""
