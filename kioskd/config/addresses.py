@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from kioskd.config.schema import Auth, Endpoint, Mint, MintKind
+from kioskd.config.schema import Auth, Endpoint, EndpointKind, Mint, MintKind, Transport
 from kioskd.config.secrets import KEY_PLACES, SHOWN_PARAMETERS, is_key_parameter
 
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -24,7 +24,9 @@ Finding = tuple[str, str]  # the key below the endpoint, the message
 
 
 def check(endpoint: Endpoint) -> Iterator[Finding]:
-    """Every contradiction in an endpoint's way in."""
+    """Every contradiction in an endpoint's way in; an endpoint on this machine has none."""
+    if endpoint.kind is EndpointKind.LOCAL:
+        return
     yield from _url(endpoint)
     yield from _parameters(endpoint)
     yield from _headers(endpoint)
@@ -44,6 +46,12 @@ def split(text: str) -> SplitResult | None:
         return None
 
 
+def host_of(text: str) -> str:
+    """The host of a URL, empty where it has none."""
+    url = split(text)
+    return (url.hostname or "") if url is not None else ""
+
+
 def is_loopback(host: str) -> bool:
     """True for localhost and the loopback addresses: what is sent there never leaves the machine (RFC 6761, 6.3)."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -54,16 +62,27 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def by_socket(endpoint: Endpoint) -> bool:
+    """Whether its address is a WebSocket's; else it is that of plain HTTP requests."""
+    match endpoint.kind:
+        case EndpointKind.REALTIME | EndpointKind.RESPONSES:
+            return True
+        case EndpointKind.CHAT:
+            return endpoint.transport is Transport.WEBSOCKET
+    return False
+
+
 def _url(endpoint: Endpoint) -> Iterator[Finding]:
     url = split(endpoint.url)
     if url is None or not url.hostname:
-        yield "url", "is no URL of a server; it looks like wss://api.openai.com/v1/realtime"
+        yield "url", f"is no URL of a server; it looks like {_example(endpoint)}"
         return
     yield from _without_secrets("url", url)
-    if url.scheme not in ("wss", "ws"):
-        yield "url", "must begin with wss://"
-    elif url.scheme == "ws" and not endpoint.plain_text_allowed and not is_loopback(url.hostname):
-        yield "url", f"would send the key and the visitor's voice unencrypted; use wss://, {_OR_PLAIN_TEXT}"
+    safe, plain = ("wss", "ws") if by_socket(endpoint) else ("https", "http")
+    if url.scheme not in (safe, plain):
+        yield "url", f"must begin with {safe}://{_why_this_scheme(endpoint)}"
+    elif url.scheme == plain and not endpoint.plain_text_allowed and not is_loopback(url.hostname):
+        yield "url", f"would send the key and the visitor's voice unencrypted; use {safe}://, {_OR_PLAIN_TEXT}"
     if url.hostname.endswith(AZURE_HOSTS) and url.path.startswith("/openai/v1/"):
         named = {name for name, _ in parse_qsl(url.query, keep_blank_values=True)}
         if "api-version" in named | set(endpoint.query):
@@ -71,6 +90,38 @@ def _url(endpoint: Endpoint) -> Iterator[Finding]:
             yield place, "names an api-version, to which this address of Azure's answers 401; remove it"
 
 
+def _example(endpoint: Endpoint) -> str:
+    match endpoint.kind:
+        case EndpointKind.REALTIME:
+            return "wss://api.openai.com/v1/realtime"
+        case EndpointKind.RESPONSES:
+            return "wss://api.openai.com/v1/responses"
+    return "wss://HOST/v1/ws" if by_socket(endpoint) else "https://api.openai.com/v1/chat/completions"
+
+
+def _why_this_scheme(endpoint: Endpoint) -> str:
+    match endpoint.kind:
+        case EndpointKind.REALTIME:
+            return ""
+        case EndpointKind.CHAT:
+            return f", as the transport {endpoint.transport.value} wants it"
+    return f", as the kind {endpoint.kind.value} wants it"
+
+
+def check_helper(endpoint: Endpoint, key: str, text: str) -> Iterator[Finding]:
+    """Every contradiction in the address of who hears or speaks for a text model."""
+    url = split(text)
+    if url is None or not url.hostname:
+        yield key, f"is no URL of a server; it looks like https://api.openai.com/v1/audio/{_AUDIO_PATHS[key]}"
+        return
+    yield from _without_secrets(key, url)
+    if url.scheme not in ("https", "http"):
+        yield key, "must begin with https://"
+    elif url.scheme == "http" and not endpoint.plain_text_allowed and not is_loopback(url.hostname):
+        yield key, f"would send the key and what was said unencrypted; use https://, {_OR_PLAIN_TEXT}"
+
+
+_AUDIO_PATHS = {"hearing.url": "transcriptions", "speech.url": "speech"}
 _OR_PLAIN_TEXT = "or, for a server in your own network, set plain_text_allowed: true"
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 from attrs import evolve, frozen
@@ -41,7 +41,16 @@ _KEYS: dict[When, str] = {
         panel.lamp.kind panel.lamp.pins panel.lamp.active_high
         log.level log.transcripts
         metrics.textfile metrics.interval_s
+        tools.built_in tools.actions tools.runner tools.answer_schema tools.answer_action tools.answer_spoken
         webhook.address.credential webhook.address.file webhook.address.environment webhook.at_most_every_s
+        spend.ledger spend.currency spend.caps.hour spend.caps.day spend.caps.month spend.warn_at
+        spend.credits_warn_below choice.order choice.hysteresis choice.by_hour
+        endpoints[].prices.currency endpoints[].prices.date endpoints[].prices.rate endpoints[].prices.text_input
+        endpoints[].prices.text_cached endpoints[].prices.audio_input endpoints[].prices.audio_cached
+        endpoints[].prices.text_output endpoints[].prices.audio_output endpoints[].prices.hearing_minute
+        endpoints[].prices.speech_minute endpoints[].prices.speech_characters endpoints[].prices.text_of_models
+        endpoints[].caps.hour endpoints[].caps.day endpoints[].caps.month endpoints[].model_for_question
+        endpoints[].unverified
     """,
     When.NEXT_TURN: """
         conversation.pre_roll_ms conversation.post_roll_ms conversation.min_utterance_ms conversation.max_utterance_s
@@ -57,6 +66,12 @@ _KEYS: dict[When, str] = {
         endpoints[].plain_text_allowed endpoints[].extra_ca endpoints[].proxy
         endpoints[].open_timeout_s endpoints[].close_timeout_s endpoints[].setup_timeout_s
         endpoints[].ping_interval_s endpoints[].ping_timeout_s endpoints[].session_limit_s
+        endpoints[].kind endpoints[].transport endpoints[].envelope endpoints[].server_keeps
+        endpoints[].hearing.by endpoints[].hearing.url endpoints[].hearing.model endpoints[].hearing.stream
+        endpoints[].hearing.grammar endpoints[].hearing.key.credential endpoints[].hearing.key.file
+        endpoints[].hearing.key.environment endpoints[].faq endpoints[].keep_place
+        endpoints[].speech.by endpoints[].speech.url endpoints[].speech.model endpoints[].speech.voice
+        endpoints[].speech.key.credential endpoints[].speech.key.file endpoints[].speech.key.environment
         audio.microphone audio.speaker audio.microphone_channel audio.period_frames audio.buffer_ms
         panel.button.pin panel.button.pull_up panel.button.debounce_ms panel.button.gestures panel.button.tap_ms
         panel.button.slip_ms panel.button.double_press panel.button.double_press_ms
@@ -115,7 +130,9 @@ def same_session(old: Endpoint, new: Endpoint) -> bool:
 
 
 def _section(hint: Any) -> Any:
-    """The attrs class of a section, also of one that may be missing; None for a value."""
+    """The attrs class of a section, also of one that may be missing; None for a value, and for a list of sections."""
+    if get_origin(hint) is tuple:
+        return None
     return next((kind for kind in (hint, *get_args(hint)) if attrs.has(kind)), None)
 
 

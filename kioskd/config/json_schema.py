@@ -64,6 +64,8 @@ def _type(kind: Any) -> dict[str, Any]:
         return {"type": "string", "enum": [member.value for member in kind]}
     if typing.get_origin(kind) is tuple:
         return {"type": "array", "items": _type(typing.get_args(kind)[0])}
+    if typing.get_origin(kind) is Mapping and typing.get_args(kind)[1] is Any:
+        return {"type": "object"}
     if typing.get_origin(kind) is Mapping:
         return {"type": "object", "additionalProperties": _type(typing.get_args(kind)[1])}
     return {"type": _SCALARS[kind]}

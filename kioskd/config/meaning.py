@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kioskd.config import addresses
+from kioskd.config import addresses, kinds, sound_names, spend_meaning, tool_meaning
 from kioskd.config.files import UnreadableFileError, read_small_file
 from kioskd.config.pins import ALLOWED_PINS, bcm_number
 from kioskd.config.problems import Problem
 from kioskd.config.schema import (
     Audio,
     Conversation,
-    Dialect,
     Echo,
     Endpoint,
     KeySource,
@@ -49,6 +48,8 @@ def check(settings: Settings, lines: Lines) -> Iterator[Problem]:
         *_below("panel", _panel(settings.panel)),
         *_below("metrics", _metrics(settings.metrics)),
         *_below("webhook", _webhook(settings.webhook)),
+        *spend_meaning.check(settings),
+        *_below("tools", tool_meaning.check(settings.tools)),
     ]
     first: dict[str, int] = {}
     for number, endpoint in enumerate(settings.endpoints):
@@ -87,6 +88,9 @@ def _audio(audio: Audio) -> Iterator[Finding]:
                 f"{least} ms or more, not {audio.buffer_ms}"
             ),
         )
+    for key in ("microphone", "speaker"):
+        if trouble := sound_names.trouble_with(getattr(audio, key)):
+            yield key, trouble
     if audio.sounds.listening != "none" and audio.echo not in (Echo.HARDWARE, Echo.SOFTWARE):
         yield (
             "sounds.listening",
@@ -126,8 +130,10 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
         yield "name", "must be 1 to 32 of a-z, 0-9 and -, and not begin with -"
     yield from addresses.check(endpoint)
     yield from _key(endpoint.key)
-    if endpoint.temperature is not None and endpoint.dialect is not Dialect.BETA:
-        yield "temperature", "exists only in the dialect beta; remove it, or set dialect: beta"
+    yield from kinds.check(endpoint)
+    for key in ("hearing", "speech"):
+        if (source := getattr(endpoint, key).key) is not None:
+            yield from ((f"{key}.{inner}", message) for inner, message in _key(source))
     if endpoint.ping_timeout_s >= endpoint.ping_interval_s:
         interval = endpoint.ping_interval_s
         yield "ping_timeout_s", f"must be less than ping_interval_s ({interval:g} s), not {endpoint.ping_timeout_s:g} s"

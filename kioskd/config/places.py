@@ -21,6 +21,14 @@ def shipped(name: str) -> Path:
     return next((place / name for place in PLACES if (place / name).exists()), PLACES[0] / name)
 
 
+def named_file(name: str) -> Path | None:
+    """The file that a setting names: by its whole path, or by the bare name of one that is shipped; else None."""
+    if Path(name).is_absolute():
+        return Path(name)
+    found = shipped(name)
+    return found if "/" not in name and found.is_file() else None
+
+
 def runtime_directory(environment: Mapping[str, str]) -> Path:
     """For what a reboot may take away. systemd's, else that of a service here, else (run by hand) the user's own."""
     user = environment.get("XDG_RUNTIME_DIR")

@@ -7,33 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
 from attrs import field, frozen
 
+from kioskd.config.endpoint_schema import (
+    Auth,
+    Breaker,
+    By,
+    Dialect,
+    Endpoint,
+    EndpointKind,
+    Envelope,
+    Hearing,
+    Http,
+    KeySource,
+    Mint,
+    MintKind,
+    NoiseReduction,
+    Speech,
+    Transport,
+    in_order,
+    within,
+)
+from kioskd.config.spend_schema import Choice, Spend
+from kioskd.config.tool_schema import Tools
 
-class Dialect(Enum):
-    """Which vocabulary of the Realtime wire the endpoint wants to hear."""
-
-    GA = "ga"
-    BETA = "beta"
-
-
-class Auth(Enum):
-    """How the key travels to the endpoint."""
-
-    AUTO = "auto"  # api-key-header to Azure's hosts, bearer to all others
-    BEARER = "bearer"
-    API_KEY_HEADER = "api-key-header"
-    QUERY = "query"
-
-
-class MintKind(Enum):
-    """Who makes the short-lived key of a session."""
-
-    CLIENT_SECRET = "client-secret"  # the endpoint: POST .../client_secrets (GA)
-    SESSION = "session"  # the endpoint: POST .../sessions (beta)
-    BROKER = "broker"  # a server of the owner's
+# What of it is defined elsewhere.
+__all__ = [
+    "Auth",
+    "Breaker",
+    "By",
+    "Dialect",
+    "Endpoint",
+    "EndpointKind",
+    "Envelope",
+    "Hearing",
+    "Http",
+    "KeySource",
+    "Mint",
+    "MintKind",
+    "NoiseReduction",
+    "Speech",
+    "Transport",
+    "in_order",
+    "within",
+]
 
 
 class LampKind(Enum):
@@ -43,14 +61,6 @@ class LampKind(Enum):
     LED = "led"
     PWM = "pwm"
     RGB = "rgb"
-
-
-class NoiseReduction(Enum):
-    """The endpoint's own noise reduction."""
-
-    OFF = "none"
-    NEAR_FIELD = "near_field"
-    FAR_FIELD = "far_field"
 
 
 class LogLevel(Enum):
@@ -94,11 +104,6 @@ class Echo(Enum):
     SOFTWARE = "software"  # the canceller of the system's sound server
 
 
-def within(low: float, high: float, default: Any) -> Any:
-    """A number with inclusive bounds."""
-    return field(default=default, metadata={"within": (low, high)})
-
-
 @frozen
 class Conversation:
     """When a press counts, how long things may take, and what the kiosk is told to be."""
@@ -119,77 +124,6 @@ class Conversation:
     history_turns: int = within(0, 50, 10)
     history_characters: int = within(0, 20000, 4000)
     stop_grace_s: float = within(0, 60, 8)
-
-
-@frozen
-class KeySource:
-    """Where the API key is read from, in this order; the first that exists counts."""
-
-    credential: str | None = None
-    file: str | None = None
-    environment: str | None = None
-
-
-@frozen
-class Mint:
-    """A short-lived key, fetched before each connection. `url` follows from the endpoint's, a broker has its own."""
-
-    kind: MintKind = MintKind.CLIENT_SECRET
-    url: str | None = None
-    timeout_s: float = within(1, 60, 10)
-
-
-@frozen
-class Http:
-    """Deadlines of plain HTTP requests to an endpoint."""
-
-    answer_timeout_s: float = within(1, 300, 30)
-    stream_timeout_s: float = within(1, 600, 60)
-    total_timeout_s: float = within(1, 1200, 120)
-
-
-@frozen
-class Breaker:
-    """After so many failures in a row an endpoint is left alone for a while."""
-
-    failures: int = within(1, 100, 5)
-    open_s: float = within(1, 3600, 60)
-
-
-@frozen
-class Endpoint:
-    """One that answers, and how to reach it."""
-
-    name: str
-    url: str
-    model: str
-    profile: str | None = None
-    dialect: Dialect = Dialect.GA
-    voice: str | None = None
-    transcription_model: str | None = "gpt-4o-mini-transcribe"
-    noise_reduction: NoiseReduction = NoiseReduction.OFF
-    max_tokens: int | None = field(default=None, metadata={"within": (1, 4096)})
-    temperature: float | None = field(default=None, metadata={"within": (0.6, 1.2)})
-    key: KeySource = field(factory=KeySource)
-    auth: Auth = Auth.AUTO
-    key_parameter: str = "api_key"
-    model_parameter: str = "model"
-    beta_header: bool | None = None
-    query: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
-    headers: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
-    mint: Mint | None = None
-    plain_text_allowed: bool = False
-    extra_ca: str | None = None
-    proxy: str | None = None
-    open_timeout_s: float = within(1, 120, 10)
-    close_timeout_s: float = within(0.5, 60, 5)
-    setup_timeout_s: float = within(1, 120, 10)
-    ping_interval_s: float = within(1, 300, 20)
-    ping_timeout_s: float = within(1, 300, 10)
-    session_limit_s: float = within(60, 86400, 3600)
-    requests_per_minute: int = within(1, 6000, 60)
-    http: Http = field(factory=Http)
-    breaker: Breaker = field(factory=Breaker)
 
 
 @frozen
@@ -322,3 +256,6 @@ class Settings:
     log: Log = field(factory=Log)
     metrics: Metrics | None = None
     webhook: Webhook | None = None
+    spend: Spend = field(factory=Spend)
+    choice: Choice = field(factory=Choice)
+    tools: Tools = field(factory=Tools)

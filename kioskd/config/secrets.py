@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from kioskd.config.files import MissingFileError, UnreadableFileError, read_small_file
-from kioskd.config.schema import Endpoint, KeySource, MintKind
+from kioskd.config.schema import Endpoint, EndpointKind, KeySource, MintKind
 
 MAX_KEY_BYTES = 16 * 1024  # a JWT of a token broker takes up to some 8 KiB
 
@@ -32,6 +32,9 @@ _KEY_PARAMETER = re.compile(_KEY_NAME, re.IGNORECASE | re.ASCII)
 _KEY_IN_QUERY = re.compile(rf"([?&](?:{_KEY_NAME})=)[^&#\s\"<>]+", re.IGNORECASE | re.ASCII)
 # The only parameters whose values are shown: any other can be a key by its owner's choice.
 SHOWN_PARAMETERS = frozenset({"model", "deployment", "api-version", "stream"})
+
+
+_owners: frozenset[int] | None = None  # None: root's, and those of the user who reads
 
 
 class KeyUnavailable(ValueError):  # noqa: N818  (the name says it better than an ending)
@@ -67,8 +70,20 @@ def printable_url(url: str) -> str:
     return mask_keys("".join(character if character.isprintable() else " " for character in text))
 
 
+def take_keys_of(uid: int | None) -> None:
+    """From now on only a file of this user's is a key, for this process (None: no file is).
+
+    For root, who is asked by somebody else: the kiosk's user can't read root's files, and root must not read them for
+    whoever names them in the settings.
+    """
+    global _owners
+    _owners = frozenset() if uid is None else frozenset({uid})
+
+
 def endpoint_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str:
-    """The key of an endpoint, by `read_key`; empty where a broker is asked that wants none."""
+    """The key of an endpoint, by `read_key`; empty on this machine, and where a broker is asked that wants none."""
+    if endpoint.kind is EndpointKind.LOCAL:
+        return ""
     by_broker = endpoint.mint is not None and endpoint.mint.kind is MintKind.BROKER
     if by_broker and endpoint.key == KeySource():
         return ""
@@ -131,7 +146,9 @@ def _from_file(name: str | None) -> _Reading:
         return (place, None, "does not exist (write the key there, then: chmod 600)")
     except UnreadableFileError as error:
         raise KeyUnavailable(f"{place} {error}") from None
-    if found.owner not in (0, os.geteuid()):
+    if _owners is not None and found.owner not in _owners:
+        raise KeyUnavailable(f"{place} isn't the kiosk's; run: sudo chown kioskd {name}")
+    if _owners is None and found.owner not in (0, os.geteuid()):
         raise KeyUnavailable(
             f"{place} belongs to user id {found.owner}, who could change it; run: chown {os.geteuid()} {name}"
         )

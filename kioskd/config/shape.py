@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from kioskd.config.problems import MAX_PROBLEMS, Problem, SettingsError, key_path
 from kioskd.config.profiles import UnknownProfileError, laid_over, read_profile
 from kioskd.config.scalars import Reading, read_scalar
-from kioskd.config.schema import Endpoint, Settings
+from kioskd.config.schema import Endpoint, EndpointKind, Settings
 from kioskd.config.secrets import KEY_PLACES, looks_like_key, mask_keys
 
 MAX_LINE_CHARACTERS = 2048  # a URL with all its parameters
@@ -97,7 +97,7 @@ class _Reader:
         if cls is Endpoint:
             plain = self._over_profile(plain, path)
         for name, each in fields.items():
-            if each.default is attrs.NOTHING and name not in plain and not self.of_profile:
+            if name not in plain and not self.of_profile and _required(cls, each, plain):
                 self._wrong(node, key_path(path, name), "is missing; it is required")
         return plain
 
@@ -130,6 +130,8 @@ class _Reader:
             return self.section(node, kind, path)
         if typing.get_origin(kind) is tuple:
             return self._list(node, typing.get_args(kind)[0], attribute.metadata.get("items"), path)
+        if typing.get_origin(kind) is Mapping and typing.get_args(kind)[1] is Any:
+            return self._json_object(node, path)
         if typing.get_origin(kind) is Mapping:
             return self._mapping(node, typing.get_args(kind)[1], attribute.metadata["items"], path)
         return self._scalar(node, kind, attribute.metadata.get("within"), path)
@@ -159,6 +161,29 @@ class _Reader:
             items[key.value] = self._scalar(value, kind, None, inner)
         return items
 
+    def _json_object(self, node: Node, path: str) -> Any:
+        if not isinstance(node, MappingNode):
+            return self._wrong(node, path, f"must be a JSON Schema, such as {{type: object}}, not {_shown(node)}")
+        return self._json(node, path)
+
+    def _json(self, node: Node, path: str) -> Any:
+        """Whatever JSON can hold, as the owner wrote it in YAML."""
+        if isinstance(node, MappingNode):
+            items = {}
+            for key, value in node.value:
+                inner = key_path(path, key.value)
+                self.lines[inner] = key.start_mark.line + 1
+                items[key.value] = self._json(value, inner)
+            return items
+        if isinstance(node, SequenceNode):
+            return [self._json(item, f"{path}[{number}]") for number, item in enumerate(node.value)]
+        value = read_scalar(node) if isinstance(node, ScalarNode) else None
+        if value is Reading.AMBIGUOUS:
+            return self._wrong(node, path, f"{_shown(node)} means different things in YAML 1.1 and 1.2; quote it")
+        if isinstance(value, str) and len(value) > MAX_LINE_CHARACTERS:
+            return self._wrong(node, path, f"is longer than {MAX_LINE_CHARACTERS} characters")
+        return value
+
     def _scalar(self, node: Node, kind: Any, bounds: tuple[float, float] | None, path: str) -> Any:
         allowed = _allowed(kind, bounds, path)
         if not isinstance(node, ScalarNode):
@@ -187,6 +212,13 @@ class _Reader:
         line = self.lines.get(path, node.start_mark.line + 1)
         self.problems.append(Problem(self.file, line, path, message))
         return _WRONG
+
+
+def _required(cls: type, attribute: attrs.Attribute[Any], plain: dict[str, Any]) -> bool:
+    """Whether a section can't do without a key; an endpoint on this machine has no address and no model."""
+    if cls is Endpoint and attribute.name in ("url", "model"):
+        return plain.get("kind") not in (EndpointKind.LOCAL.value, _WRONG)
+    return bool(attribute.default is attrs.NOTHING)
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:

@@ -11,10 +11,30 @@ import yaml
 from attrs import evolve
 
 from kioskd.config.effect import TABLE, Change, When, changes, counting_at_once, keys_of, same_session, when_counts
-from kioskd.config.schema import Endpoint, KeySource, Metrics, Mint, Night, OwnerButton, Settings, Webhook
+from kioskd.config.schema import (
+    Endpoint,
+    Hearing,
+    KeySource,
+    Metrics,
+    Mint,
+    Night,
+    OwnerButton,
+    Settings,
+    Speech,
+    Webhook,
+)
+from kioskd.config.spend_schema import Prices
 
 ROOT = Path(__file__).parents[2]
-LOBBY = Endpoint("lobby", "wss://a/", "m", mint=Mint())
+LOBBY = Endpoint(
+    "lobby",
+    "wss://a/",
+    "m",
+    mint=Mint(),
+    hearing=Hearing(key=KeySource()),
+    speech=Speech(key=KeySource()),
+    prices=Prices(),
+)
 SPARE = Endpoint("spare", "wss://b/", "m")
 FULL = Settings((LOBBY, SPARE), metrics=Metrics("/a.prom"), webhook=Webhook(KeySource("hook")))
 FULL = evolve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from collections.abc import Iterator
@@ -10,13 +11,14 @@ from typing import Any
 
 import attrs
 import pytest
+import yaml
 
 from kioskd.config import schema
 from kioskd.config.load import load, parse
 
 CONFIG = Path(__file__).parents[2] / "config"
 DOCUMENTED = CONFIG / "kioskd.yaml"
-SETTING_BEHIND_HASH = re.compile(r"^(\s*)# ([a-z_]+:(?: \S+)?)$", re.MULTILINE)
+SETTING_BEHIND_HASH = re.compile(r'^(\s*)# ((?:- )?[a-z_]+:(?: (?:\S+|"[^"]*"|\{.*\}|\[.*\]))?)$', re.MULTILINE)
 # What the documented endpoint sets because an endpoint has no default of it.
 CHOSEN = {"name", "url", "model", "voice", "credential", "environment"}
 
@@ -33,7 +35,8 @@ def values_of(thing: Any) -> Iterator[tuple[type, str, Any]]:
     """Every key of settings with its value; sections and endpoints are walked through."""
     for each in attrs.fields(type(thing)):
         value = getattr(thing, each.name)
-        for inner in value if each.name == "endpoints" else (value,):
+        of_sections = isinstance(value, tuple) and value and attrs.has(type(value[0]))
+        for inner in value if of_sections else (value,):
             if attrs.has(type(inner)):
                 yield from values_of(inner)
             else:
@@ -60,14 +63,48 @@ def test_the_documented_file_has_every_key_of_the_schema_in_its_section() -> Non
     assert count == len(list(keys_of(schema.Settings))), "a key is missing in one section, or written twice"
 
 
+def is_section(cls: type, name: str) -> bool:
+    kind = attrs.fields_dict(attrs.resolve_types(cls))[name].type
+    return name == "endpoints" or any(attrs.has(each) for each in (kind, *typing.get_args(kind)))
+
+
+def only(endpoint: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What of the documented endpoint a kind can use."""
+    hearing, speech = endpoint["hearing"], endpoint["speech"]
+    match kind:
+        case "realtime":
+            return endpoint | {"dialect": "beta", "hearing": {}, "speech": {}, "faq": None}
+        case "chat":
+            return endpoint | {
+                "kind": kind,
+                "url": "https://api.openai.com/v1/chat/completions",
+                "mint": None,
+                "faq": None,
+                "hearing": hearing | {"grammar": None},
+                "speech": speech,
+            }
+        case "chat, heard here":
+            here = {"by": "local", "url": None}
+            return only(endpoint, "chat") | {"hearing": hearing | here, "speech": speech | here}
+    bare = {"kind": kind, "mint": None, "hearing": {}, "speech": {}, "keep_place": True}
+    return {key: value for key, value in (endpoint | bare).items() if key not in ("url", "model", "profile")}
+
+
 def test_every_key_that_is_commented_out_is_a_good_setting(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
+    authority, faq = tmp_path / "ca.pem", tmp_path / "faq.yaml"
     authority.write_text("-----BEGIN CERTIFICATE-----\n")
+    faq.touch()
     text = SETTING_BEHIND_HASH.sub(r"\1\2", DOCUMENTED.read_text())
-    text = text.replace("/etc/kioskd/relay-ca.pem", str(authority)).replace("dialect: ga", "dialect: beta")
-    settings = parse(text, "kioskd.yaml")
-    assert settings.endpoints[0].max_tokens == 1024
-    assert all(value is not None for _, _, value in values_of(settings))
+    text = text.replace("/etc/kioskd/relay-ca.pem", str(authority)).replace("/etc/kioskd/faq.yaml", str(faq))
+    written = yaml.safe_load(text)
+    seen: set[tuple[type, str]] = set()
+    set_somewhere: set[tuple[type, str]] = set()
+    for kind in ("realtime", "chat", "chat, heard here", "local"):
+        settings = parse(json.dumps(written | {"endpoints": [only(written["endpoints"][0], kind)]}), "kioskd.yaml")
+        assert settings.endpoints[0].max_tokens == 1024
+        seen |= {(cls, name) for cls, name, _ in values_of(settings)}
+        set_somewhere |= {(cls, name) for cls, name, value in values_of(settings) if value is not None}
+    assert {each for each in seen - set_somewhere if not is_section(*each)} == set()
 
 
 def test_every_key_is_explained_and_its_bounds_are_named() -> None:

@@ -194,7 +194,7 @@ def test_a_file_with_very_many_mistakes_is_told_with_a_bound() -> None:
         ("open_timeout_s: 10s", "open_timeout_s", "without a unit"),
         ("open_timeout_s: true", "open_timeout_s", "must be a number"),
         ("max_tokens: 5000", "max_tokens", "from 1 to 4096"),
-        ("temperature: 2", "temperature", "from 0.6 to 1.2"),
+        ("temperature: 3", "temperature", "from 0 to 2"),
         ("auth: Bearer", "auth", "did you mean bearer?"),
         ("beta_header: auto", "beta_header", "must be true or false"),
         ("query: a=b", "query", "lines of the form name: value"),

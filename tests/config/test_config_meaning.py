@@ -120,6 +120,15 @@ def test_a_key_anywhere_in_the_file_is_found_and_never_repeated(text: str) -> No
     ("endpoint", "rest", "line", "key", "says"),
     [
         ("temperature: 0.8", "", 5, "endpoints[0].temperature", "only in the dialect beta"),
+        ("kind: chat", "", 3, "endpoints[0].url", "must begin with https://, as the transport sse wants it"),
+        ("kind: audio-sse", "", 3, "endpoints[0].url", "must begin with https://, as the kind audio-sse wants it"),
+        ("transport: plain", "", 5, "endpoints[0].transport", "means nothing to an endpoint of the kind realtime"),
+        ("envelope: nested", "", 5, "endpoints[0].envelope", "set another kind"),
+        ("server_keeps: false", "", 5, "endpoints[0].server_keeps", "set another kind"),
+        ("hearing: {stream: false}", "", 5, "endpoints[0].hearing", "the kind realtime"),
+        ("speech: {voice: ash}", "", 5, "endpoints[0].speech", "the kind realtime"),
+        ("faq: /faq.yaml", "", 5, "endpoints[0].faq", "the kind realtime"),
+        ("keep_place: true", "", 5, "endpoints[0].keep_place", "the kind realtime"),
         ("ping_timeout_s: 20", "", 5, "endpoints[0].ping_timeout_s", "less than ping_interval_s (20 s)"),
         ("ping_interval_s: 5", "", 2, "endpoints[0].ping_timeout_s", "less than ping_interval_s (5 s)"),
         ("http: {total_timeout_s: 50}", "", 5, "endpoints[0].http.stream_timeout_s", "total_timeout_s (50 s)"),
@@ -280,3 +289,77 @@ def test_a_self_test_is_at_a_time_of_day_or_never(daily_at: str, right: bool) ->
         assert parse(text, "f").audio.self_test.daily_at == daily_at
     else:
         assert the_problem(text).key == "audio.self_test.daily_at"
+
+
+def chat(*lines: str) -> str:
+    """An endpoint of the kind chat; `lines` begin at line 6."""
+    text = "endpoints:\n  - name: texts\n    kind: chat\n    url: https://relay.example/v1/chat\n    model: m\n"
+    return text + "".join(f"    {line}\n" for line in lines)
+
+
+def local(*lines: str) -> str:
+    """An endpoint of the kind local; `lines` begin at line 4."""
+    return "endpoints:\n  - name: here\n    kind: local\n" + "".join(f"    {line}\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "says"),
+    [
+        ("transport: websocket", "url", "must begin with wss://"),
+        ("mint: {}", "mint", "means nothing to an endpoint of the kind chat"),
+        ("hearing: {url: wss://relay.example/x}", "hearing.url", "must begin with https://"),
+        ("hearing: {url: http://relay.example/x}", "hearing.url", "what was said unencrypted"),
+        ('hearing: {url: "https://relay.example/x?key=1"}', "hearing.url", "does not belong into this file"),
+        ("hearing: {url: no}", "hearing.url", "different things"),
+        ("hearing: {url: words}", "hearing.url", "audio/transcriptions"),
+        ("speech: {url: words}", "speech.url", "audio/speech"),
+        ("hearing: {url: https://other.example/x}", "hearing.url", "to which this endpoint's key would go"),
+        ("speech: {url: https://other.example/x}", "speech.url", "give it its own by speech.key"),
+        ("speech: {by: local, url: https://relay.example/x}", "speech.url", "means nothing where speech.by is local"),
+        ("hearing: {by: local}", "hearing.grammar", "is missing"),
+        ("hearing: {by: local, grammar: faq.yaml}", "hearing.grammar", "beginning with /"),
+        ("hearing: {by: local, grammar: /nowhere/faq.yaml}", "hearing.grammar", "/nowhere/faq.yaml"),
+        ("hearing: {grammar: /faq.yaml}", "hearing.grammar", "set hearing.by: local"),
+        ("hearing: {key: {file: key}}", "hearing.key.file", "beginning with /"),
+        ("speech: {key: {credential: a/b}}", "speech.key.credential", "no slash"),
+        ("temperature: 2.5", "temperature", "from 0 to 2"),
+    ],
+)
+def test_what_a_text_model_needs_around_it(line: str, key: str, says: str) -> None:
+    problem = the_problem(chat(line))
+    assert (problem.line, problem.key) == (4 if key == "url" else 6, f"endpoints[0].{key}")
+    assert says in problem.message
+
+
+def test_a_text_model_may_be_freer_than_a_voice() -> None:
+    assert parse(chat("temperature: 1.9"), "f").endpoints[0].temperature == 1.9
+    problem = the_problem(settings("temperature: 1.9\n    dialect: beta"))
+    assert (problem.line, problem.key) == (5, "endpoints[0].temperature") and "from 0.6 to 1.2" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "key", "says"),
+    [
+        ("", 2, "faq", "is missing"),
+        ("faq: faq.yaml", 4, "faq", "beginning with /"),
+        ("faq: /nowhere/faq.yaml", 4, "faq", "/nowhere/faq.yaml"),
+        ("model: m\n    faq: FILE", 4, "model", "means nothing to an endpoint of the kind local"),
+        ("url: wss://a/\n    faq: FILE", 4, "url", "means nothing to an endpoint of the kind local"),
+    ],
+)
+def test_what_this_machine_needs_to_answer(tmp_path: Path, line: str, number: int, key: str, says: str) -> None:
+    (tmp_path / "faq.yaml").touch()
+    problem = the_problem(local(*filter(None, [line.replace("FILE", str(tmp_path / "faq.yaml"))])))
+    assert (problem.line, problem.key) == (number, f"endpoints[0].{key}") and says in problem.message
+
+
+def test_this_machine_needs_neither_address_nor_model_nor_key(tmp_path: Path) -> None:
+    (tmp_path / "faq.yaml").touch()
+    (endpoint,) = parse(local(f"faq: {tmp_path / 'faq.yaml'}"), "f").endpoints
+    assert (endpoint.url, endpoint.model) == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["realtime", "responses", "chat", "audio-sse"])
+def test_all_others_need_both(kind: str) -> None:
+    keys = [problem.key for problem in problems_of(f"endpoints:\n  - name: a\n    kind: {kind}\n")]
+    assert keys == ["endpoints[0].model", "endpoints[0].url"]

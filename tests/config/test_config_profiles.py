@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,18 @@ from kioskd.config.profiles import names
 from kioskd.config.schema import Auth, Dialect, Endpoint
 
 ROOT = Path(__file__).parents[2]
-COMPLETE = ["holysheep", "openai"]  # the others need an address, which only the owner knows
+COMPLETE = ["holysheep", "openai", "openai-audio", "openai-chat", "openai-responses"]
+NEEDS = {  # what only the owner knows; of all others: an address and a model
+    "deepseek-chat": ["hearing: {key: {environment: KEY}}", "speech: {key: {environment: KEY}}"],
+    "holysheep-chat": ["model: m"],
+    "holysheep-socket": ["model: m"],
+    "holysheep-key-in-url": ["model: m"],
+}
 
 
 def minimal(profile: str, *lines: str) -> str:
     """The least of an endpoint with this profile; `lines` begin at line 5 (7 where the profile has no url)."""
-    own = [] if profile in COMPLETE else ["url: wss://relay.example/v1/realtime", "model: m"]
+    own = [] if profile in COMPLETE else NEEDS.get(profile, ["url: wss://relay.example/v1/realtime", "model: m"])
     key = "key: {environment: KEY}"
     return "\n    ".join(["endpoints:\n  - name: here", f"profile: {profile}", key, *own, *lines]) + "\n"
 
@@ -61,7 +68,7 @@ def test_each_one_is_installed_and_named_to_the_owner() -> None:
 
 def test_each_one_says_where_its_facts_are_from() -> None:
     for path in (ROOT / "config" / "profiles").iterdir():
-        assert "Source:" in path.read_text().partition("\ndialect:")[0], path
+        assert "Source:" in re.split(r"\n(?:dialect|kind):", path.read_text())[0], path
 
 
 def test_the_endpoints_own_lines_go_before_those_of_its_profile() -> None:
@@ -80,7 +87,7 @@ def test_the_endpoints_own_lines_go_before_those_of_its_profile() -> None:
     [
         ("open-ai", "did you mean openai?"),
         ("Azure", "did you mean azure?"),
-        ("nothing-alike", "There are: azure, azure-preview, holysheep, openai"),
+        ("nothing-alike", "There are: azure, azure-preview, deepseek-chat, holysheep"),
         ("../kioskd", "There are: azure"),
         ("/etc/passwd", "There are: azure"),
     ],

@@ -1,0 +1,116 @@
+"""What settings of prices, caps and choice mean, each by itself and together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal, InvalidOperation
+
+from kioskd.config.endpoint_schema import Endpoint, EndpointKind
+from kioskd.config.schema import Settings
+from kioskd.config.spend_schema import Order, Prices
+
+MAX_PATTERN_CHARACTERS = 200
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_SPAN = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
+_LENGTH = re.compile(r"(shorter|longer) than ([1-9][0-9]{0,3})")
+_TWICE = re.compile(r"[*+}]\)[*+{]")  # (a+)+ takes for ever on the wrong text
+_MOST_PRICE = 10000
+
+Finding = tuple[str, str]  # the key, the message
+Length = tuple[str, int]
+Texts = tuple[Decimal, Decimal, Decimal]
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Every contradiction, with its whole key."""
+    if not _CURRENCY.fullmatch(settings.spend.currency):
+        yield "spend.currency", "must be a currency's code of three letters, such as EUR"
+    names = [endpoint.name for endpoint in settings.endpoints]
+    for number, endpoint in enumerate(settings.endpoints):
+        for key, message in _endpoint(endpoint, settings):
+            yield f"endpoints[{number}].{key}", message
+    for span, what in settings.choice.by_hour.items():
+        if (hours := span_of(span)) is None or hours[0] == hours[1]:
+            yield f"choice.by_hour.{span}", 'must be two different times of day, such as "22:00-07:00"'
+        orders = [order.value for order in Order]
+        if what not in orders and what not in names:
+            allowed = ", ".join([*orders, *names])
+            yield f"choice.by_hour.{span}", f"must be an order or an endpoint's name: one of {allowed}; not {what:.40}"
+
+
+def span_of(text: str) -> tuple[int, int] | None:
+    """Beginning and end of some hours of the day, in minutes since midnight; None for what is none."""
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        return None
+    begin, end = (int(time[:2]) * 60 + int(time[3:]) for time in match.groups())
+    return begin, end
+
+
+def length_of(text: str) -> Length | None:
+    """`shorter` or `longer`, and the number of characters, of a rule about a question's length; None for a pattern."""
+    match = _LENGTH.fullmatch(text)
+    return (match[1], int(match[2])) if match else None
+
+
+def texts_of(text: str) -> Texts | None:
+    """The prices of a million tokens read, read again and written, of "2.00 0.50 8.00"; None for what is none."""
+    try:
+        found = [Decimal(each) for each in text.split()]
+    except InvalidOperation:
+        return None
+    if len(found) != 3 or not all(each.is_finite() and 0 <= each <= _MOST_PRICE for each in found):
+        return None
+    return found[0], found[1], found[2]
+
+
+def _endpoint(endpoint: Endpoint, settings: Settings) -> Iterator[Finding]:
+    prices, spend = endpoint.prices, settings.spend
+    if prices is not None:
+        yield from _prices(prices, spend.currency)
+        if (spend.caps.any or endpoint.caps.any) and not _are_known(prices, endpoint.model):
+            yield "prices", f"know nothing of the model {endpoint.model:.60}: a cap counts nothing without its prices"
+    elif endpoint.kind is not EndpointKind.LOCAL and (spend.caps.any or endpoint.caps.any):
+        yield "prices", "is missing: a cap counts nothing without them; of an endpoint that is free they are 0"
+    if endpoint.model_for_question and endpoint.kind not in (EndpointKind.CHAT, EndpointKind.RESPONSES):
+        yield "model_for_question", "counts for the kinds chat and responses only, where the question is known in words"
+    for rule in endpoint.model_for_question:
+        if length_of(rule) is None and (fault := _fault_of(rule)):
+            yield f"model_for_question.{rule}", fault
+
+
+def _are_known(prices: Prices, model: str) -> bool:
+    tokens = (prices.text_input, prices.text_output, prices.audio_input, prices.audio_output)
+    return model in prices.text_of_models or any(price is not None for price in tokens)
+
+
+def _prices(prices: Prices, owners: str) -> Iterator[Finding]:
+    if not _CURRENCY.fullmatch(prices.currency):
+        yield "prices.currency", "must be a currency's code of three letters, such as CNY"
+    if prices.currency != owners and prices.rate is None:
+        yield "prices.rate", f"is missing: what 1 {prices.currency} is in {owners} (spend.currency)"
+    if prices.currency == owners and prices.rate not in (None, 1):
+        yield "prices.rate", f"must be 1, or left out, since both prices and spend.currency are in {owners}"
+    if prices.date is not None:
+        try:
+            date.fromisoformat(prices.date)
+        except ValueError:
+            yield "prices.date", 'must be a day, quoted, such as "2026-11-21"'
+    for model, text in prices.text_of_models.items():
+        if texts_of(text) is None:
+            yield (
+                f"prices.text_of_models.{model}",
+                'must be three prices from 0 to 10000, of input, cached input and output, such as "2.00 0.50 8.00"',
+            )
+
+
+def _fault_of(pattern: str) -> str:
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        return f"is longer than {MAX_PATTERN_CHARACTERS} characters"
+    try:
+        re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        return f"is no regular expression ({error}), nor shorter than N or longer than N"
+    return "repeats what is repeated, which can take for ever; write it another way" if _TWICE.search(pattern) else ""
