@@ -10,18 +10,24 @@ from kioskd import __version__
 from kioskd.commands import (
     check,
     config,
+    config_shell,
+    config_verb,
     devices,
     doctor,
     exits,
     flight,
     log_level,
+    models,
     press,
+    probe,
     run,
     say,
     secret,
     simulate,
+    spend,
     status,
     talk,
+    tool_run,
 )
 
 COMMANDS = {
@@ -37,7 +43,13 @@ COMMANDS = {
     "press": press,
     "log-level": log_level,
     "flight": flight,
+    "spend": spend,
+    "models": models,
+    "probe": probe,
     "secret": secret,
+    "tool-run": tool_run,
+    "config-shell": config_shell,
+    "config-verb": config_verb,
 }
 
 

@@ -25,14 +25,15 @@ from kioskd.control.server import Control, RefusedError, Send, Verb
 from kioskd.daemon import Daemon, kept_ms
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event
+from kioskd.endpoints.kinds import make_endpoint
 from kioskd.endpoints.netlink import watch_network
-from kioskd.endpoints.realtime import RealtimeEndpoint
 from kioskd.endpoints.roster import Roster
 from kioskd.handed import Handed, users_of
 from kioskd.health.flight.dumps import DumpError
 from kioskd.health.flight.recorder import FlightRecorder
 from kioskd.health.turns import TurnReport, TurnWatch, log_turn
 from kioskd.health.vitals import link_limit_s
+from kioskd.here import HERE
 from kioskd.landmarks import STARTED
 from kioskd.owner import announcement, spoken_verdict
 from kioskd.panel.lamp import Light
@@ -40,7 +41,13 @@ from kioskd.panel.panel import Panel
 from kioskd.parts import LIMITS_S
 from kioskd.remote import Remote
 from kioskd.service import Service
+from kioskd.spend.ledger import NAME as LEDGER
+from kioskd.steward import Steward
+from kioskd.supervision import Supervised
 from kioskd.tellers import Tellers
+from kioskd.tools.built_in import OwnTools
+from kioskd.tools.runner import runner_for
+from kioskd.tools.toolbox import KioskTools
 
 log = logging.getLogger(__name__)
 
@@ -48,24 +55,41 @@ log = logging.getLogger(__name__)
 KeyOf = Callable[[schema.Endpoint], str]
 
 
+def build_tools(settings: schema.Settings) -> KioskTools:
+    """What a model may have done here; what the kiosk itself does for one comes with `KioskTools.lend`."""
+    return KioskTools(settings.tools, lambda tools: runner_for(tools.runner, os.environ))
+
+
 def build_endpoint(
-    endpoints: Sequence[schema.Endpoint], conversation: schema.Conversation, key_of: KeyOf | None = None
+    endpoints: Sequence[schema.Endpoint],
+    conversation: schema.Conversation,
+    key_of: KeyOf | None = None,
+    tools: KioskTools | None = None,
 ) -> Roster:
     """Who answers, in the order of preference; each one's key is read anew at each connection, by `key_of`."""
     read = key_of or Handed().key_of
     return Roster(
         endpoints,
         conversation,
-        lambda endpoint, talk, history: RealtimeEndpoint(endpoint, talk, partial(read, endpoint), history=history),
+        lambda endpoint, talk, history: make_endpoint(
+            endpoint, talk, read, history, HERE, tools, tools.structured if tools else None
+        ),
         watch_network,
     )
 
 
 def build_daemon(
-    settings: schema.Settings, on_light: Callable[[Light], None] | None = None, endpoint: Roster | None = None
+    settings: schema.Settings,
+    on_light: Callable[[Light], None] | None = None,
+    endpoint: Roster | None = None,
+    tools: KioskTools | None = None,
 ) -> Daemon:
-    """The whole kiosk on this machine's sound card and pins. Who answers is the settings' affair, or `endpoint`."""
+    """The whole kiosk on this machine's sound card and pins. Who answers is the settings' affair, or `endpoint`.
+
+    `tools` are those of `endpoint`.
+    """
     talk = settings.conversation
+    tools = tools or build_tools(settings)
     daemon: Daemon
     latencies = Latencies(state_directory(os.environ))
     sounds = SignSounds(settings.audio.sounds, talk.language)
@@ -75,21 +99,25 @@ def build_daemon(
         sound_of=sounds.of,
         latency_of=lambda card: latencies.of(card, speaker.device),
     )
+    own = OwnTools(settings, speaker.adjust, lambda turn: daemon.goodbye(turn))
     panel = Panel(settings.panel, lambda: daemon.level, *([on_light] if on_light else []))
     daemon = Daemon(
         talk,
         microphone,
         speaker,
         panel,
-        endpoint or build_endpoint(settings.endpoints, talk),
+        endpoint or build_endpoint(settings.endpoints, talk, tools=tools),
         audio=settings.audio,
         answer_kept_ms=kept_ms(settings),
         announce=lambda: announcement(daemon.view, daemon.link),
         sound=SoundCheck(settings.audio, microphone, speaker, latencies),
         spoken_verdict=spoken_verdict,
         limits_s={**LIMITS_S, "link": link_limit_s(settings.endpoints)},
-        adjustable=[sounds],
+        adjustable=[sounds, own, tools],
     )
+    tools.lend(own.tools)
+    for observer in (own, tools):
+        daemon.observe(observer)
     return daemon
 
 
@@ -126,13 +154,17 @@ async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] |
     recorder = FlightRecorder(runtime_directory(os.environ), state_directory(os.environ))
     control.add("flight-dump", Verb(partial(_keep_record, recorder)))
     for each in settings.endpoints:
-        address = printable_url(each.url)
+        address = printable_url(each.url) if each.url else "on this machine"
         log.info("kioskd %s: endpoint %s, %s", __version__, each.name, address, extra=STARTED)
-    endpoint = build_endpoint(settings.endpoints, settings.conversation, handed.key_of)
-    daemon = build_daemon(settings, endpoint=endpoint)
+    tools = build_tools(settings)
+    endpoint = build_endpoint(settings.endpoints, settings.conversation, handed.key_of, tools)
+    daemon = build_daemon(settings, endpoint=endpoint, tools=tools)
     turn_log, telling = TurnLog(settings.log), Tellers(remote.status, handed.read)
     telling.adjust(settings)
-    for observer in (turn_log, telling):
+    ledger = state_directory(os.environ) / LEDGER
+    steward = Steward(settings, ledger, lambda: endpoint.status.endpoint, endpoint.prefer, handed.key_of)
+    remote.figures["spend"] = lambda: steward.figures
+    for observer in (turn_log, telling, steward):
         daemon.observe(observer)
     remote.attach(daemon, settings)
     recorder.watch(daemon, settings.conversation, settings.audio)
@@ -142,6 +174,7 @@ async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] |
         recorder.adopt(settings.conversation, settings.audio)
         turn_log.adopt(settings.log)
         telling.adjust(settings)
+        steward.adjust(settings)
 
     def read_anew() -> schema.Settings:
         """In a thread: also what takes its time to be read."""
@@ -157,6 +190,8 @@ async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] |
             if door is not None:
                 await nursery.start(control.serve, door)
             nursery.start_soon(telling.run)
+            nursery.start_soon(Supervised("spend", steward.run, lambda cause: None).run)
+            nursery.start_soon(tools.run)
             await service.run()
             nursery.cancel_scope.cancel()
 

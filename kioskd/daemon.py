@@ -25,6 +25,7 @@ from kioskd.dialogue.events import (
     FaultCleared,
     FaultRaised,
     FoundHeld,
+    GoodbyeSaid,
     Link,
     LinkChanged,
     OwnerHeld,
@@ -174,6 +175,10 @@ class Daemon:
         """How each vital moves."""
         return self.parts.readings(now)
 
+    def goodbye(self, turn: int) -> None:
+        """The visitor of this turn is leaving; may be called while an event is being taken."""
+        self.post(GoodbyeSaid(turn))
+
     def observe(self, observer: Observer) -> None:
         """Let one more see everything from now on."""
         self._observers.append(observer)
@@ -183,9 +188,9 @@ class Daemon:
         self._kiosk.adopt(settings.conversation, settings.audio)
         self._silence.adjust(settings.conversation)
         self._last_answer.resize(kept_ms(settings))
-        self.parts.adjust(settings)
-        for each in self._adjustable:
+        for each in self._adjustable:  # what the parts make use of
             each.adjust(settings)
+        self.parts.adjust(settings)
         self._mind_deadline()
 
     async def run(self) -> None:

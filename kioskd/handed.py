@@ -31,13 +31,18 @@ class Handed:
         return self._values.get(source.credential or "") or read_key(source, self._environ)
 
     def key_of(self, endpoint: Endpoint) -> str:
-        """An endpoint's key; empty where a broker is asked that wants none. Raises KeyUnavailable."""
+        """An endpoint's key; empty where none is wanted. Raises KeyUnavailable."""
         return self._values.get(endpoint.key.credential or "") or endpoint_key(endpoint, self._environ)
 
 
 def users_of(name: str, settings: Settings) -> list[str]:
     """What in these settings reads the credential `name`: endpoints by their names, and `webhook`."""
-    users = [endpoint.name for endpoint in settings.endpoints if endpoint.key.credential == name]
+    users = [endpoint.name for endpoint in settings.endpoints if name in _credentials(endpoint)]
     if settings.webhook is not None and settings.webhook.address.credential == name:
         users.append("webhook")
     return users
+
+
+def _credentials(endpoint: Endpoint) -> set[str | None]:
+    helpers = (endpoint.hearing.key, endpoint.speech.key)
+    return {endpoint.key.credential, *(source.credential for source in helpers if source is not None)}

@@ -46,6 +46,8 @@ class Remote:
     """Stands between the control socket and whichever daemon runs. It observes what it is attached to."""
 
     def __init__(self) -> None:
+        self.figures: dict[str, Callable[[], Any]] = {}
+        """What else `status` shows, by its name there."""
         self._chronicle = Chronicle(on_turn=self._turn_over)
         self._began = trio.current_time()
         self._daemon: Daemon | None = None
@@ -169,6 +171,7 @@ class Remote:
             },
             "log_level": logging.getLevelName(logging.getLogger().level).lower(),
             **snapshot(daemon, settings, self._chronicle, now),
+            **{name: figures() for name, figures in self.figures.items()},
         }
 
     def _now_running(self) -> tuple[Daemon, schema.Settings]:

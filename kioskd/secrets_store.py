@@ -5,6 +5,7 @@ It is the service manager that hands it to the kiosk, at its next start; the kio
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -19,6 +20,13 @@ _DROP_IN = """\
 [Service]
 {setting}={name}:kioskd-{name}
 """
+
+
+# systemd looks for credentials, and for how a unit loads them, below /etc: no other place would outlive a reboot.
+_REMEDIES = {
+    errno.EROFS: "On the kiosk: sudo mount -o remount,rw /; sudo kioskd secret set {name}; sudo mount -o remount,ro /",
+    errno.ENOSPC: "The disk is full; make room (df -h)",
+}
 
 
 class StoreError(Exception):
@@ -63,7 +71,8 @@ class SecretsStore:
                 (self._drop_ins / "encrypted-key.conf").unlink(missing_ok=True)  # its file is gone: no start without it
         except OSError as error:
             where = error.filename or self._plain
-            raise StoreError(f"{where}: {error.strerror}; is the disk full, or mounted read-only?") from None
+            remedy = _REMEDIES.get(error.errno or 0, "look at the disk (dmesg | tail)").format(name=name)
+            raise StoreError(f"{where}: {error.strerror}; nothing was changed. {remedy}") from None
         self._let_systemd_know()
         return stored
 

@@ -55,6 +55,8 @@ def judge(daemon: Daemon, chronicle: Chronicle, readings: Iterable[Reading]) -> 
     link = daemon.link
     if link.link is not Link.UP:
         lacking.append(f"link {link.link.value}: {mask_keys(link.cause) or 'no trouble known'}")
+    if daemon.view.limited and link.breakers and link.breakers[0][0] != link.endpoint:
+        lacking.append(f"only the few questions of {link.endpoint} can be answered: none of the others can be reached")
     if daemon.view.state in (State.STARTING, State.STOPPED):
         lacking.append(daemon.view.state.value)
     return UNHEALTHY if stale else DEGRADED if lacking else HEALTHY, stale + lacking

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kioskd.commands import exits
+
+if TYPE_CHECKING:
+    from kioskd.config.schema import Settings
 
 HELP = "check a settings file; every mistake is named with its line"
 
@@ -28,5 +33,23 @@ def run(options: argparse.Namespace) -> int:
     if unplayable := problems(settings.audio.sounds):
         print("\n".join(f"{options.file}: {problem}" for problem in unplayable))
         return exits.BAD_SETTINGS
+    if mistakes := list(_mistakes_of_faqs(settings)):
+        print("\n".join(mistakes))
+        return exits.BAD_SETTINGS
     print(f"{options.file}: valid")
     return exits.OK
+
+
+def _mistakes_of_faqs(settings: Settings) -> Iterator[str]:
+    """Of the files that the settings name. Which words can be recognised, only the recogniser knows."""
+    paths = {path for each in settings.endpoints for path in (each.faq, each.hearing.grammar) if path is not None}
+    if not paths:
+        return
+    from kioskd.config.places import named_file
+    from kioskd.local.faq import FaqError, load_faq
+
+    for path in sorted(paths):
+        try:
+            load_faq(named_file(path) or Path(path))
+        except FaqError as error:
+            yield str(error)

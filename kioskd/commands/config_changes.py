@@ -63,6 +63,10 @@ def _changer(arguments: argparse.Namespace) -> Changer:
         patience_s=_PATIENCE_S.get(arguments.verb, WAIT_S),
         say=lambda words: print(words, file=sys.stderr, flush=True),
     )
+    if getattr(arguments, "by_key", False):
+        from kioskd.settings_change.beyond import beyond_the_key
+
+        return Changer(trials, _probe, beyond_the_key)
     return Changer(trials, _probe)
 
 

@@ -27,8 +27,10 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_endpoint(settings: Settings, name: str | None) -> Endpoint:
-    """The endpoint called `name`, or the first. Raises LookupError with the names that there are."""
-    for endpoint in settings.endpoints:
+    """The endpoint called `name`, or the preferred one. Raises LookupError with the names that there are."""
+    from kioskd.config.schema import in_order
+
+    for endpoint in in_order(settings.endpoints):
         if name in (None, endpoint.name):
             return endpoint
     known = ", ".join(endpoint.name for endpoint in settings.endpoints)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from kioskd.simulator.faults.script import FaultScript
     from kioskd.simulator.settings import SimulatorSettings
 
-HELP = "run the embedded Realtime endpoint on loopback: it understands a FAQ, and speaks"
+HELP = "run the embedded endpoint on loopback, all its doors: it understands a FAQ, and speaks"
+BOTH = "both"  # each client has the one that it asks for, as relays do
 NO_DNS = (
     "no server can make a dns-failure: delete it, and give the kiosk a host name that doesn't exist (nowhere.invalid)"
 )
@@ -23,11 +24,12 @@ NO_DNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--port, --dialect, --key-file, --faq, --record, --faults."""
     parser.add_argument("--port", type=int, default=8900, metavar="N", help="TCP port (8900; 0: any free one)")
-    parser.add_argument("--dialect", choices=("ga", "beta"), default="ga", help="the vocabulary it speaks (ga)")
+    parser.add_argument("--dialect", choices=("ga", "beta", BOTH), default="ga", help="the vocabulary it speaks (ga)")
     parser.add_argument("--key-file", type=Path, metavar="F", help="take only the key in this file (default: any key)")
     parser.add_argument("--faq", type=Path, metavar="F", help="the questions that it understands (the demo's)")
     parser.add_argument("--record", type=Path, metavar="DIR", help="write heard-N.wav and sent-N.wav there")
     parser.add_argument("--faults", type=Path, metavar="F", help="what is to go wrong, as in config/demo-faults.yaml")
+    parser.add_argument("--list-faults", action="store_true", help="print all that can go wrong, and exit")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         remedy = "install kioskd with its extra: pip install 'kioskd[simulator]'"
         return exits.complain(f"kioskd simulate needs the package {error.name}; {remedy}", exits.FAILED)
+    if options.list_faults:
+        return _list_faults()
     log.set_up(LogLevel.INFO)
     code = exits.FAILED
     try:
@@ -55,7 +59,12 @@ def run(options: argparse.Namespace) -> int:
             return exits.complain(f"{options.faults}: {NO_DNS}", exits.BAD_SETTINGS)
         key = read_key(KeySource(file=str(options.key_file.absolute())), {}) if options.key_file else None
         settings = SimulatorSettings(
-            port=options.port, dialect=options.dialect, key=key, faq=options.faq, record=options.record
+            port=options.port,
+            dialect="ga" if options.dialect == BOTH else options.dialect,
+            both=options.dialect == BOTH,
+            key=key,
+            faq=options.faq,
+            record=options.record,
         )
         trio.run(_serve_until_signal, settings, faults)
     except* SettingsError as group:
@@ -67,17 +76,30 @@ def run(options: argparse.Namespace) -> int:
     return exits.complain(failure, code)
 
 
+def _list_faults() -> int:
+    from kioskd.simulator.faults.catalogue import ALL_KINDS
+
+    for name, kind in ALL_KINDS.items():
+        phases = ", ".join(sorted(phase.value for phase in kind.phases))
+        print(f"{kind.level.value:8} {name:28} {kind.summary} ({phases})")
+    return exits.OK
+
+
 async def _serve_until_signal(settings: SimulatorSettings, faults: FaultScript | None) -> None:
     import trio
 
     from kioskd.simulator.faults.catalogue import Level
     from kioskd.simulator.server import serve
+    from kioskd.simulator.text.doors import addresses
 
     proxied = faults is not None and faults.has(Level.NETWORK)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             port = await nursery.start(partial(serve, settings, faults=faults, proxied=proxied))
-            print(f"listening on ws://{settings.host}:{port}/v1/realtime ({settings.dialect.value})", flush=True)
+            spoken = BOTH if settings.both else settings.dialect.value
+            print(f"listening on ws://{settings.host}:{port}/v1/realtime ({spoken})", flush=True)
+            for address in addresses(settings.host, port):
+                print(f"  {address}", flush=True)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
                 break

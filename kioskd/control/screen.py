@@ -59,6 +59,13 @@ def level_bar(level: float) -> str:
     return "█" * full + "·" * (_LEVEL_BARS - full)
 
 
+def _spend(spend: Status) -> str:
+    day, month = spend["spent"]["day"], spend["spent"]["month"]
+    said = [f"{day:.2f} {spend['currency']} in 24 h, {month:.2f} in 31 days"]
+    said += [f"{name}: {cause}" for name, cause in spend["barred"].items()]
+    return "; ".join(said)
+
+
 def _lines(status: Status, rows: int) -> Iterator[str]:
     health = str(status["health"]).upper()
     head = f"kioskd {status['kioskd']} on {status['name']}"
@@ -72,6 +79,8 @@ def _lines(status: Status, rows: int) -> Iterator[str]:
     if len(link["breakers"]) > 1:
         yield from _wrapped(rows, "breakers", ", ".join(f"{name} {state}" for name, state in link["breakers"].items()))
     yield from _turns(status["turns"], rows)
+    if spend := status.get("spend"):
+        yield from _wrapped(rows, "spend", _spend(spend))
     for name, device in status["sound"].items():
         yield _row(name, _device(device))
     if test := status["self_test"]:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial, wraps
 from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import WebSocketConnection
 
 from kioskd.config.addresses import is_loopback
-from kioskd.config.schema import Conversation, Endpoint
+from kioskd.config.schema import Conversation, Endpoint, EndpointKind, in_order
 from kioskd.doctor.basics import find_key
 from kioskd.doctor.finding import Look, failed, passed, skipped, warned
 from kioskd.doctor.patient import Patient
+from kioskd.doctor.server_time import ENCRYPTED
 from kioskd.endpoints import policy, tcp, tls
 from kioskd.endpoints.connection import Connection
-from kioskd.endpoints.dial import DEFAULT_PORTS, dial
+from kioskd.endpoints.dial import dial
 from kioskd.endpoints.failures import DialError, told_by_endpoint
+from kioskd.endpoints.kinds import make_answerer
 from kioskd.endpoints.policy import Failure, Kind, OwnerMustAct
+from kioskd.endpoints.text.model import ModelError
 from kioskd.endpoints.way_in import open_door
+from kioskd.here import HERE
 from kioskd.realtime.events import SessionError, SessionEvent, SessionReady
 
 RESOLVE_S = 6.0  # the resolver's own two tries of a dead server take longer
@@ -33,8 +38,28 @@ _MODELS = (policy.MODEL_REMEDY,)
 
 def _where(endpoint: Endpoint) -> tuple[str, int]:
     """The host and port that this machine itself connects to."""
-    parts = urlsplit(endpoint.proxy or endpoint.url)
-    return parts.hostname or "", parts.port or (tcp.PROXY_PORT if endpoint.proxy else DEFAULT_PORTS[parts.scheme])
+    if endpoint.proxy:
+        parts = urlsplit(endpoint.proxy)
+        return parts.hostname or "", parts.port or tcp.PROXY_PORT
+    return _host(endpoint), _port(endpoint)
+
+
+def _port(endpoint: Endpoint) -> int:
+    parts = urlsplit(endpoint.url)
+    return parts.port or (443 if parts.scheme in ENCRYPTED else 80)
+
+
+def _needs_network(look: Callable[[Patient], Awaitable[Look]]) -> Callable[[Patient], Awaitable[Look]]:
+    """Such a check means nothing where the preferred endpoint is this machine itself."""
+
+    @wraps(look)
+    async def looked(patient: Patient) -> Look:
+        endpoint = patient.endpoint
+        if endpoint is not None and endpoint.kind is EndpointKind.LOCAL:
+            return skipped(f"{endpoint.name} answers on this machine")
+        return await look(patient)
+
+    return looked
 
 
 def _host(endpoint: Endpoint) -> str:
@@ -49,6 +74,7 @@ async def _addresses(host: str) -> list[tuple[int, str]]:
     raise TimeoutError(f"no answer from the name server within {RESOLVE_S:.0f} s")
 
 
+@_needs_network
 async def name(patient: Patient) -> Look:
     """DNS: has the endpoint's host (or the proxy's) an address?"""
     assert patient.endpoint is not None
@@ -61,6 +87,7 @@ async def name(patient: Patient) -> Look:
     return passed(f"{host} is {addresses[0][1]}")
 
 
+@_needs_network
 async def route(patient: Patient) -> Look:
     """Is there a way out of this machine?"""
     assert patient.endpoint is not None
@@ -81,16 +108,16 @@ async def route(patient: Patient) -> Look:
     return failed("this machine has no route to the network", "ip -br address; ip route; sudo nmcli device status")
 
 
+@_needs_network
 async def proxy(patient: Patient) -> Look:
     """Does the HTTP proxy of the settings let us through?"""
     endpoint = patient.endpoint
     assert endpoint is not None
     if not endpoint.proxy:
         return passed("none in the settings")
-    parts = urlsplit(endpoint.url)
     try:
         with trio.fail_after(endpoint.open_timeout_s):
-            stream = await tcp.connect(_host(endpoint), parts.port or DEFAULT_PORTS[parts.scheme], endpoint.proxy)
+            stream = await tcp.connect(_host(endpoint), _port(endpoint), endpoint.proxy)
     except trio.TooSlowError:
         return failed(f"no answer within {endpoint.open_timeout_s:g} s", "correct endpoints.proxy in the settings")
     except DialError as error:
@@ -99,16 +126,17 @@ async def proxy(patient: Patient) -> Look:
     return passed("it connects to the endpoint's host")
 
 
+@_needs_network
 async def encryption(patient: Patient) -> Look:
     """TCP and TLS to the endpoint, its certificate checked."""
     endpoint = patient.endpoint
     assert endpoint is not None
     parts, host = urlsplit(endpoint.url), _host(endpoint)
-    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    port = _port(endpoint)
     try:
         with trio.fail_after(endpoint.open_timeout_s):
             stream = await tcp.connect(host, port, endpoint.proxy)
-            if parts.scheme != "wss":
+            if parts.scheme not in ENCRYPTED:
                 await trio.aclose_forcefully(stream)
                 return passed(f"{host}:{port} is reached, unencrypted as the settings say")
             encrypted = await tls.encrypt(stream, host, endpoint.extra_ca)
@@ -136,13 +164,20 @@ async def model(patient: Patient) -> Look:
     endpoint = patient.endpoint
     assert endpoint is not None
     failure = await _try_session(patient)
+    if endpoint.kind is EndpointKind.LOCAL:
+        return skipped(f"{endpoint.name} needs none")
+    if endpoint.kind is not EndpointKind.REALTIME and failure is None:
+        return skipped(f"the first question will show: kioskd talk QUESTION.wav --endpoint {endpoint.name}")
     if failure is None:
         return passed(f"{endpoint.model or 'of the address'}")
     return failed(failure.message, _remedy(failure))
 
 
+@_needs_network
 async def round_trip(patient: Patient) -> Look:
     """How long a message takes to the endpoint and back."""
+    if patient.endpoint is not None and patient.endpoint.kind is not EndpointKind.REALTIME:
+        return skipped("not measured: its connections are opened with the questions")
     pings = patient.notes.get("pings-ms")
     if not pings:
         return skipped("not measured: the running kiosk holds the session")
@@ -156,13 +191,13 @@ async def round_trip(patient: Patient) -> Look:
 async def others(patient: Patient) -> Look:
     """The endpoints that stand in for the first one."""
     assert patient.settings is not None
-    rest = patient.settings.endpoints[1:]
+    rest = in_order(patient.settings.endpoints)[1:]
     if not rest:
         return skipped("there is only one endpoint")
     troubles: list[str] = []
     for endpoint in rest:
         try:
-            failure = await open_session(endpoint, find_key(patient, endpoint), [])
+            failure = await would_answer(patient, endpoint, [])
         except ValueError as error:
             failure = Failure(Kind.KEY, str(error))
         if failure is not None:
@@ -182,9 +217,32 @@ async def _try_session(patient: Patient) -> Failure | None:
             notes["session"], notes["failure"] = "the running kiosk is connected", None
         else:
             pings: list[float] = []
-            notes["session"], notes["pings-ms"] = "a session opens", pings
-            notes["failure"] = await open_session(endpoint, find_key(patient, endpoint), pings)
+            realtime = endpoint.kind is EndpointKind.REALTIME
+            notes["session"], notes["pings-ms"] = "a session opens" if realtime else "it would answer", pings
+            notes["failure"] = await would_answer(patient, endpoint, pings)
     failure: Failure | None = notes["failure"]
+    return failure
+
+
+async def would_answer(patient: Patient, endpoint: Endpoint, pings_ms: list[float]) -> Failure | None:
+    """Whether an endpoint would take a question. Raises ValueError, in words, for a key that isn't there."""
+    if endpoint.kind is EndpointKind.REALTIME:
+        return await open_session(endpoint, find_key(patient, endpoint), pings_ms)
+    find_key(patient, endpoint)
+    assert patient.settings is not None
+    answerer = make_answerer(endpoint, patient.settings.conversation, partial(find_key, patient), HERE)
+    failure = Failure(Kind.SILENCE, f"no answer within {endpoint.open_timeout_s + endpoint.setup_timeout_s:g} s")
+    with trio.move_on_after(endpoint.open_timeout_s + endpoint.setup_timeout_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answerer.run)
+            try:
+                await answerer.check()
+            except ModelError as error:
+                failure = error.failure
+            else:
+                nursery.cancel_scope.cancel()
+                return None
+            nursery.cancel_scope.cancel()
     return failure
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from kioskd.config.schema import Audio, Endpoint, Panel, Settings
+from kioskd.config.schema import Audio, Endpoint, Panel, Settings, in_order
 from kioskd.control.client import ControlError, NotRunningError, ask
 
 MUTE = "see 'vitals'"  # of a daemon that holds the devices and doesn't answer
@@ -46,7 +46,7 @@ class Patient:
     @property
     def endpoint(self) -> Endpoint | None:
         """The one that should answer."""
-        return self.settings.endpoints[0] if self.settings else None
+        return in_order(self.settings.endpoints)[0] if self.settings else None
 
     @property
     def audio(self) -> Audio:

@@ -9,8 +9,9 @@ import trio
 
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints import tcp
-from kioskd.endpoints.dial import DEFAULT_PORTS
 from kioskd.endpoints.failures import DialError, moment_of
+
+ENCRYPTED = ("wss", "https")
 
 
 async def server_time(endpoint: Endpoint) -> float | None:
@@ -20,10 +21,13 @@ async def server_time(endpoint: Endpoint) -> float | None:
     """
     parts = urlsplit(endpoint.url)
     host = parts.hostname or ""
+    if not host:
+        return None  # it answers on this machine
+    port = parts.port or (443 if parts.scheme in ENCRYPTED else 80)
     with trio.move_on_after(endpoint.open_timeout_s):
         try:
-            stream: trio.abc.Stream = await tcp.connect(host, parts.port or DEFAULT_PORTS[parts.scheme], endpoint.proxy)
-            if parts.scheme == "wss":
+            stream: trio.abc.Stream = await tcp.connect(host, port, endpoint.proxy)
+            if parts.scheme in ENCRYPTED:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 stream = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)

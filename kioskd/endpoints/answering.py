@@ -17,7 +17,8 @@ from kioskd.realtime.replay import Said
 class Question:
     """One turn. `sound`: the utterance (still growing until it was asked); None: the rest of the answer before is
 
-    wanted. `said`: what was said before, oldest first, within the settings' bounds.
+    wanted: its last words are the last of `said`, and the answerer adds `realtime.replay.CONTINUE`. `said`: what was
+    said before, oldest first, within the settings' bounds.
     """
 
     turn: int

@@ -12,8 +12,10 @@ from kioskd.endpoints.alarm import Alarm
 from kioskd.endpoints.dial import together
 from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
+from kioskd.endpoints.text.model import ToolCall
+from kioskd.endpoints.toolbox import Toolbox
 from kioskd.realtime.codec import BYTES_PER_MS
-from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady
+from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady, ToolWanted
 from kioskd.realtime.replay import Said
 from kioskd.realtime.session import Session
 
@@ -34,8 +36,10 @@ class Connection:
         question: Callable[[], PendingTurn | None],
         deliver: Callable[[SessionEvent], None],
         history: Callable[[], Sequence[Said]] = lambda: (),
+        toolbox: Toolbox | None = None,
     ) -> None:
-        self.session = Session(settings, conversation, history)
+        self._toolbox = toolbox
+        self.session = Session(settings, conversation, history, lambda: toolbox.offers if toolbox else ())
         self.heard_at = trio.current_time()  # a pong shows that the other side lives, and that our tasks do
         self._socket = socket
         self._settings = settings
@@ -50,6 +54,7 @@ class Connection:
         self._alarm = Alarm(self._overdue)
         self._awaiting: tuple[Awaiting, int] | None = None
         self._scope = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
         self._failure: Failure | None = None
 
     @property
@@ -91,6 +96,7 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     for task in (self._read, self._write, self._ping, self._alarm.run):
                         nursery.start_soon(task)
         finally:
@@ -103,12 +109,22 @@ class Connection:
 
     def _pass_on(self, events: Iterable[SessionEvent]) -> None:
         for event in events:
+            if isinstance(event, ToolWanted):
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._call_tool, event)
+                continue
             self._deliver(event)
             if isinstance(event, SessionReady):
                 self.wake()
         if self.session.has_outgoing:
             self.wake()
         self._set_deadline()
+
+    async def _call_tool(self, wanted: ToolWanted) -> None:
+        result = '{"error": "there are no tools"}'
+        if self._toolbox is not None:
+            result = await self._toolbox.call(wanted.turn, ToolCall(wanted.call_id, wanted.name, wanted.arguments))
+        self._pass_on(self.session.take_result(wanted.turn, wanted.call_id, result))
 
     def _set_deadline(self) -> None:
         if self.session.phase is not Phase.READY or self.session.awaiting == self._awaiting:

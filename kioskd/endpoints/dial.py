@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import trio
 from attrs import define, field, frozen
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import LocalProtocolError
 
 from kioskd.config.addresses import is_loopback
 from kioskd.config.schema import Endpoint
@@ -112,10 +113,13 @@ def _target_of(settings: Endpoint, url: str) -> _Target:
 
 async def _keep_readers(task_status: trio.TaskStatus[trio.Nursery]) -> None:
     """A nursery for the library's reader that outlives a cancellation, or else no close frame would be answered."""
-    async with trio.open_nursery() as readers:
-        readers.cancel_scope.shield = True
-        task_status.started(readers)
-        await trio.sleep_forever()
+    try:
+        async with trio.open_nursery() as readers:
+            readers.cancel_scope.shield = True
+            task_status.started(readers)
+            await trio.sleep_forever()
+    except* LocalProtocolError:  # trio-websocket 0.12: a ping that comes while it says goodbye
+        pass
 
 
 async def _open_wire(settings: Endpoint, target: _Target) -> _Wire:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 from attrs import define, evolve
@@ -37,6 +37,8 @@ class Member:
     link: Link = Link.DOWN
     up_since: float = 0.0
     started_at: float = 0.0
+    limited: bool = False  # it answers few questions
+    barred: str = ""  # why it may not serve, though it could
 
     @property
     def running(self) -> bool:
@@ -68,7 +70,10 @@ class Failover:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self._start(self._serving)
+                if self._serving.barred:
+                    self._heed_bar()
+                else:
+                    self._start(self._serving)
                 if self._watch_network is not None:
                     nursery.start_soon(self._watch_network, self.network_changed)
                 nursery.start_soon(self._find_home)
@@ -80,6 +85,9 @@ class Failover:
 
     def begin(self, utterance: Utterance) -> None:
         """See port."""
+        if self._serving.barred:
+            self._turn, self._unanswered = None, []
+            self._heed_bar()
         self._turn, self._unanswered = utterance.turn, []
         self._do(lambda endpoint: endpoint.begin(utterance))
 
@@ -130,11 +138,16 @@ class Failover:
     def status(self) -> LinkStatus:
         """See port."""
         now = trio.current_time()
-        breakers = tuple((member.name, member.breaker.state(now).value) for member in self._members)
+        breakers = tuple((m.name, "barred" if m.barred else m.breaker.state(now).value) for m in self._members)
         member = self._serving
+        if member.barred and not member.running:
+            since = member.started_at
+            return LinkStatus(member.name, Link.REFUSED, member.barred, since, kind="barred", breakers=breakers)
         if member.running and not member.begun:  # what it says is of a run before
             return LinkStatus(member.name, Link.CONNECTING, self._link.cause, member.started_at, breakers=breakers)
-        return evolve(member.endpoint.status, breakers=breakers)
+        status = member.endpoint.status
+        barred = next((f"{each.name}: {each.barred}" for each in self._members if each.barred), "")
+        return evolve(status, breakers=breakers, cause=status.cause or barred)
 
     @property
     def pulse(self) -> Pulse:
@@ -166,6 +179,38 @@ class Failover:
         return self._turn is None and self._play_out.over(trio.current_time())
 
     # The members
+
+    def prefer(self, names: Sequence[str], barred: Mapping[str, str]) -> None:
+        """This order of preference from now on. Who is `barred` serves nobody, for the cause given.
+
+        A turn under way ends where it is; the next one begins with who may serve, or the link is refused.
+        """
+        place = {name: number for number, name in enumerate(names)}
+        self._members.sort(key=lambda member: place.get(member.name, len(place)))
+        for member in self._members:
+            member.barred = barred.get(member.name, "")
+        if self._nursery is None:
+            self._serving = next((each for each in self._members if not each.barred), self._members[0])
+        elif self._idle:
+            self._heed_bar()
+
+    def _heed_bar(self) -> None:
+        """One that is barred and serves makes room, or nobody serves."""
+        if self._nursery is None:
+            return
+        member = self._serving
+        if not member.barred:
+            if not member.running:  # it was the last that could have served
+                self._start(member)
+                self._tell(LinkChanged(Link.CONNECTING))
+            return
+        successor = self._better_one()
+        if successor is not None:
+            self._hand_over(successor, member.barred)
+        else:
+            self._stop(member)
+            member.link = Link.DOWN
+            self._tell(LinkChanged(Link.REFUSED, member.barred))
 
     def replace(self, members: Sequence[Member]) -> None:
         """These from now on, preferably while idle. Who stays keeps its connection, and who goes says goodbye."""
@@ -270,7 +315,7 @@ class Failover:
         """The first that could serve, where the one that serves can't and had its chances."""
         now, serving = trio.current_time(), self._serving
         has_chances = serving.link is not Link.REFUSED and serving.breaker.allows(now)
-        if serving.link not in (Link.DOWN, Link.REFUSED) or has_chances:
+        if not serving.barred and (serving.link not in (Link.DOWN, Link.REFUSED) or has_chances):
             return None
         return next((member for member in self._members if _could_serve(member, now)), None)
 
@@ -290,6 +335,7 @@ class Failover:
 
     def _tell(self, event: EndpointEvent) -> None:
         if isinstance(event, LinkChanged):
+            event = evolve(event, limited=self._serving.limited)
             if event == self._link:
                 return
             self._link = event
@@ -304,11 +350,17 @@ class Failover:
             else:
                 await self._joined.wait()
             now = trio.current_time()
+            if self._serving.barred:
+                if self._idle:
+                    self._heed_bar()
+                continue
             successor = self._better_one()
             if successor is not None:  # its time to be left alone is over
                 self._hand_over(successor, self._link.cause)
             for member in self._members[: self._members.index(self._serving)]:
-                if not member.running and member.breaker.state(now) is not BreakerState.OPEN and self._idle:
+                if member.barred:
+                    self._stop(member)
+                elif not member.running and member.breaker.state(now) is not BreakerState.OPEN and self._idle:
                     self._start(member)
                 elif member.link is Link.UP and self._idle and member.endpoint.catch_up():
                     self._go_home(member)
@@ -323,4 +375,4 @@ class Failover:
 
 
 def _could_serve(member: Member, now: float) -> bool:
-    return member.link is not Link.REFUSED and member.breaker.allows(now)
+    return not member.barred and member.link is not Link.REFUSED and member.breaker.allows(now)

@@ -53,6 +53,19 @@ def refused_upgrade(host: str, status: int, headers: Headers, body: bytes, sent:
     )
 
 
+def told_in_answer(host: str, answer: dict[str, Any], sent: Headers = ()) -> Failure:
+    """An error that came in place of an answer or in the middle of one: nested, flat, or a mere text."""
+    error = _error_of(answer)
+    said = error.get("message")
+    words = excerpt(said.encode("utf-8", "replace"), sent) if isinstance(said, str) else ""
+    code = most_telling(name for name in _names(error) if name != "error")  # the type of a flat one
+    told = _seconds(error.get("reset_seconds"))
+    statuses = (answer.get("status"), error.get("status"), error.get("code"))
+    status = next((n for n in statuses if isinstance(n, int) and 400 <= n < 600), None)  # no bool is
+    message = f"{host}: {words or code or 'an error without a word'}"
+    return Failure(Kind.ERROR, message, status=status, code=code, retry_after_s=told)
+
+
 def told_by_endpoint(code: str, message: str, setting_up: bool) -> Failure:
     """A fatal error event; `setting_up`: it came in place of `session.updated`."""
     rejected = setting_up and code not in (*LIMIT_CODES, *TROUBLE_CODES)
@@ -87,7 +100,11 @@ def _error_object(body: bytes) -> dict[str, Any]:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    return _error_of(answer) if isinstance(answer, dict) else {}
+
+
+def _error_of(answer: dict[str, Any]) -> dict[str, Any]:
+    error = answer.get("error") or answer
     if isinstance(error, str):
         return {"message": error}
     return error if isinstance(error, dict) else {}

@@ -26,8 +26,18 @@ from kioskd.endpoints.policy import LIMIT_CODES, TROUBLE_CODES, Failure, Kind
 from kioskd.endpoints.port import EndpointEvent, LinkStatus, Report, Utterance
 from kioskd.endpoints.recovery import Recovery
 from kioskd.endpoints.renewal import Renewal
+from kioskd.endpoints.toolbox import Toolbox
 from kioskd.pulse import Pulse
-from kioskd.realtime.events import ChangeRefused, Oddity, Saying, SessionError, SessionEvent, SessionReady
+from kioskd.realtime.events import (
+    Awaiting,
+    ChangeRefused,
+    Oddity,
+    Saying,
+    SessionError,
+    SessionEvent,
+    SessionReady,
+    ToolWanted,
+)
 from kioskd.realtime.replay import CONTINUE, Said
 
 log = logging.getLogger(__name__)
@@ -49,7 +59,9 @@ class RealtimeEndpoint:
         open_door: Callable[[Endpoint, str], Awaitable[way_in.Door]] = way_in.open_door,
         dial: Dial = dialling.dial,
         jitter: Callable[[], float] = random.random,
+        toolbox: Toolbox | None = None,
     ) -> None:
+        self._toolbox = toolbox
         self._settings = settings
         self._conversation = conversation
         self._read_key = read_key
@@ -148,7 +160,7 @@ class RealtimeEndpoint:
         line = self._line
         if line is not None and line.connection is None and self._recovery.is_late:
             line.stop()  # it dials into a network that is no more
-        self._recovery.hurry()
+        self._recovery.network_changed()
 
     def catch_up(self) -> bool:
         """See port."""
@@ -273,6 +285,7 @@ class RealtimeEndpoint:
             lambda: self._pending if line is self._line else None,
             lambda event: self._take_event(line, event),
             history,
+            self._toolbox,
         )
 
     def _take_event(self, line: Line, event: SessionEvent) -> None:
@@ -292,6 +305,8 @@ class RealtimeEndpoint:
                 line.outdated.set()
             case Oddity(reason):
                 self._oddities.tell(reason, f"{self._settings.name}: ignored from the endpoint: {reason}")
+            case ToolWanted():
+                pass  # the connection calls it
             case Saying(turn, text):
                 self._history.saying(turn, text)
             case AnswerAudio(turn, _, duration_ms):
@@ -317,7 +332,8 @@ class RealtimeEndpoint:
         return self._is_idle()
 
     def _is_idle(self) -> bool:
-        return self._pending is None and self._play_out.over(trio.current_time())
+        calling = any(each.session.awaiting[0] is Awaiting.TOOLS for each in self._connections())
+        return self._pending is None and not calling and self._play_out.over(trio.current_time())
 
     def is_current(self, line: Line) -> bool:
         """Whether this line serves."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from kioskd.dialogue.events import Link, LinkChanged
+from kioskd.endpoints import policy
 from kioskd.endpoints.loud import LoudOnce
 from kioskd.endpoints.policy import Failure, Kind, NextEndpoint, OwnerMustAct, Renew, Retry, Wait, backoff_s, judge
 from kioskd.endpoints.port import LinkStatus
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 STEADY_S = 60.0  # a session that held so long was no mere connect: the back-off begins anew
 KEY_LOOK_S = 1.0  # while refused: a replaced key is tried at once, not at the next probe
 EARLY_S = 1.0  # however many reasons there are to hurry, attempts are so far apart
+_IN_THE_WAY = (policy.ACCESS_REMEDY, policy.PROXY_LOGIN_REMEDY, policy.PROXY_REMEDY)
 PATIENCE_S = 5.0  # a longer wait is better spent with another endpoint
 
 
@@ -47,6 +49,7 @@ class Recovery:
         self._attempted_at = 0.0
         self._moved_at = -math.inf
         self._hurry = trio.Event()
+        self._elsewhere = trio.Event()
         self._outage = LoudOnce(log)
 
     def pulse(self, heard_at: float = -math.inf) -> Pulse:
@@ -69,7 +72,7 @@ class Recovery:
         if self.status.link is not Link.REFUSED:
             self._change(Link.CONNECTING)
         self._attempted_at = self._moved_at = trio.current_time()
-        self._hurry = trio.Event()
+        self._hurry, self._elsewhere = trio.Event(), trio.Event()
 
     def connected(self) -> None:
         """The endpoint takes questions."""
@@ -84,6 +87,11 @@ class Recovery:
     def hurry(self) -> None:
         """The network has changed, or somebody waits: a back-off is over, though not a wait that was told."""
         self._hurry.set()
+
+    def network_changed(self) -> None:
+        """Hurry; also what a firewall or a proxy refused may be allowed now."""
+        self._elsewhere.set()
+        self.hurry()
 
     @property
     def is_late(self) -> bool:
@@ -102,7 +110,7 @@ class Recovery:
                 self._outage.tell(told, told, OWNER_MUST_ACT)
                 self._change(Link.REFUSED, told, probe_s, leave=True, kind=failure.kind)
                 on_refused(told)
-                await self._sleep_until_new_key(probe_s)
+                await self._sleep_until_new_key(probe_s, in_the_way=remedy in _IN_THE_WAY)
             case Retry(after_s) | NextEndpoint(after_s):
                 self._outage.tell(failure.kind.value, told, LINK_LOST)
                 self._change(Link.DOWN, told, after_s, leave=isinstance(verdict, NextEndpoint), kind=failure.kind)
@@ -125,10 +133,13 @@ class Recovery:
             await self._hurry.wait()
             await trio.sleep_until(self._attempted_at + EARLY_S)
 
-    async def _sleep_until_new_key(self, longest_s: float) -> None:
+    async def _sleep_until_new_key(self, longest_s: float, *, in_the_way: bool) -> None:
         with trio.move_on_after(longest_s):
             while not self._has_new_key():
-                await trio.sleep(KEY_LOOK_S)
+                with trio.move_on_after(KEY_LOOK_S):
+                    await (self._elsewhere.wait() if in_the_way else trio.sleep_forever())
+                    await trio.sleep_until(self._attempted_at + EARLY_S)
+                    return
 
     def _change(
         self,

@@ -12,19 +12,24 @@ from kioskd.endpoints.breaker import Breaker
 from kioskd.endpoints.failover import Failover, Member, Watch
 from kioskd.endpoints.history import History
 from kioskd.endpoints.realtime import RealtimeEndpoint
+from kioskd.endpoints.turnwise import TurnwiseEndpoint
 
-Make = Callable[[schema.Endpoint, schema.Conversation, History], RealtimeEndpoint]
+Answering = RealtimeEndpoint | TurnwiseEndpoint
+Make = Callable[[schema.Endpoint, schema.Conversation, History], Answering]
 
 
 @frozen(eq=False)
 class _Known:
     settings: schema.Endpoint
-    endpoint: RealtimeEndpoint
+    endpoint: Answering
     member: Member
 
 
 class Roster(Failover):
-    """A failover over the endpoints of the settings, in their order; `make` makes each. They share one conversation."""
+    """A failover over the endpoints of the settings, in their order; `make` makes each. They share one conversation.
+
+    Who answers on this machine is the last of them, unless its place is to count (see `schema.in_order`).
+    """
 
     def __init__(
         self,
@@ -53,13 +58,17 @@ class Roster(Failover):
 
     def _call_up(self, endpoints: Sequence[schema.Endpoint], conversation: schema.Conversation) -> list[Member]:
         before = self._known
-        self._known = {wanted.name: self._kept(before.get(wanted.name), wanted, conversation) for wanted in endpoints}
+        self._known = {
+            wanted.name: self._kept(before.get(wanted.name), wanted, conversation)
+            for wanted in schema.in_order(endpoints)
+        }
         return [known.member for known in self._known.values()]
 
     def _kept(self, known: _Known | None, wanted: schema.Endpoint, conversation: schema.Conversation) -> _Known:
         if known is None or not same_session(known.settings, wanted):
             endpoint = self._make(wanted, conversation, self._history)
-            return _Known(wanted, endpoint, Member(wanted.name, endpoint, Breaker(wanted.breaker)))
+            limited = wanted.kind is schema.EndpointKind.LOCAL
+            return _Known(wanted, endpoint, Member(wanted.name, endpoint, Breaker(wanted.breaker), limited=limited))
         known.endpoint.adjust(wanted, conversation)
         known.member.breaker.settings = wanted.breaker
         return evolve(known, settings=wanted)

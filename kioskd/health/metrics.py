@@ -59,6 +59,13 @@ class Metrics:
         self._state = Gauge("kioskd_state", "1 for the state that the kiosk is in.", ["state"], registry=registry)
         self._up = Gauge("kioskd_link_up", "1 while it is connected.", registry=registry)
         self._faults = Gauge("kioskd_fault", "1 while there is such a fault.", ["fault"], registry=registry)
+        self._spent = Gauge(
+            "kioskd_spent", "Spent in the last 60 minutes, 24 hours, 31 days.", ["span", "currency"], registry=registry
+        )
+        self._caps = Gauge("kioskd_cap_share", "Of a cap, spent.", ["endpoint", "span"], registry=registry)
+        self._near = Gauge("kioskd_cap_near", "1 near a cap, or at it.", ["endpoint", "span"], registry=registry)
+        self._barred = Gauge("kioskd_endpoint_barred", "1 while a cap keeps it out.", ["endpoint"], registry=registry)
+        self._credits = Gauge("kioskd_credits", "That an account holds.", ["endpoint"], registry=registry)
         self._uptime = Gauge("kioskd_uptime_seconds", "Since the start.", registry=registry)
 
     def __call__(self, what: Event | Effect, now: float) -> None:
@@ -93,6 +100,22 @@ class Metrics:
             self._fresh.labels(vital["name"]).set(vital["fresh"])
         for device, figures in status["sound"].items():
             self._xruns.labels(device).set(figures["xruns"])
+        if spend := status.get("spend"):
+            self._gather_spend(spend)
+
+    def _gather_spend(self, spend: Mapping[str, Any]) -> None:
+        for gauge in (self._spent, self._caps, self._near, self._barred):
+            gauge.clear()
+        for span, amount in spend["spent"].items():
+            self._spent.labels(span, spend["currency"]).set(amount)
+        for cap in spend["caps"]:
+            of = cap["endpoint"] or "all", cap["span"]
+            self._caps.labels(*of).set(cap["share"])
+            self._near.labels(*of).set(cap["level"] != "far")
+        for name in spend["order"]:
+            self._barred.labels(name).set(name in spend["barred"])
+        for name, left in spend["credits"].items():
+            self._credits.labels(name).set(left)
 
     def _write(self) -> None:
         try:

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 from kioskd.config.disk import WriteError
 from kioskd.config.load import parse
 from kioskd.config.lock import BusyError
-from kioskd.config.schema import Settings
+from kioskd.config.schema import Settings, in_order
 from kioskd.config.trial import Health
 from kioskd.config.versions import About, Trial
 from kioskd.config.yaml_text import decode
@@ -38,6 +38,8 @@ class Changer:
     trials: Trials
     probe: Callable[[Settings], list[str]] = field(default=lambda settings: [])
     """Why no session comes up on what these settings name."""
+    beyond: Callable[[Settings | None, Settings], str] = field(default=lambda old, new: "")
+    """Why whoever asks can't make this change; "" where he can."""
 
     def apply(self, text: str, how: str, terms: Terms, seen: bytes | None) -> Outcome:
         """Make `text` the settings. `seen`: the settings that the change was made from."""
@@ -45,8 +47,10 @@ class Changer:
         settings, old = parse(text, "the new settings"), settings_in(seen)
         if content == seen:
             return Outcome(Result.UNCHANGED)
+        if why := self.beyond(old, settings):
+            raise ChangeError(why)
         changed = keys_between(old, settings)
-        before = trials.kiosk.health(old.endpoints[0].name if old else "")
+        before = trials.kiosk.health(in_order(old.endpoints)[0].name if old else "")
         self._check(settings, old, changed, before, terms)
         with trials.hold():
             self._refuse_while_tried()

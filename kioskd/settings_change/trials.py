@@ -16,6 +16,7 @@ from enum import Enum
 from attrs import define, frozen
 
 from kioskd.config.lock import WAIT_S
+from kioskd.config.schema import in_order
 from kioskd.config.store import Store
 from kioskd.config.trial import Health, Judgement, Looked, judge, read_health
 from kioskd.config.versions import AS_FOUND, BY_HAND, About, settings_version
@@ -160,7 +161,7 @@ class Trials:
     def health(self, number: int) -> Health:
         """How the kiosk is, by the standards of this version."""
         settings = settings_in(self.store.content(number))
-        return self.kiosk.health(settings.endpoints[0].name if settings else "")
+        return self.kiosk.health(in_order(settings.endpoints)[0].name if settings else "")
 
     def _decided(self, number: int) -> Outcome:
         outcome, why = self.store.outcome(number)

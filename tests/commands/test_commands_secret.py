@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import logging
@@ -114,6 +115,19 @@ def test_a_disk_that_takes_nothing_is_told_and_the_old_secret_stays(
         SecretsStore(tmp_path).keep("api-key", KEY)
     assert KEY not in str(raised.value)
     assert (tmp_path / "etc/credstore/kioskd-api-key").read_text() == "old-" + KEY
+
+
+def test_a_read_only_etc_is_told_with_its_remedy(
+    tmp_path: Path, creds: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: object, *what: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(StoreError, match=r"Read-only.*nothing was changed.*sudo kioskd secret set spare-key") as raised:
+        SecretsStore(tmp_path).keep("spare-key", KEY)
+    assert KEY not in str(raised.value)
+    assert not files(tmp_path)
 
 
 # The command

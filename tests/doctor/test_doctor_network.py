@@ -345,3 +345,53 @@ async def test_a_machine_without_a_route_is_told_so_and_not_its_name_server(tmp_
     told = json.loads(done.stdout)
     assert told["first"] == "route" and done.returncode == 2
     assert next(finding for finding in told["findings"] if finding["cause"] == "name")["verdict"] == "skip"
+
+
+def verdicts(findings: list[Finding]) -> dict[str, tuple[Verdict, str]]:
+    return {finding.cause: (finding.verdict, finding.text) for finding in findings}
+
+
+FAQ = """\
+not_understood: Ask at the desk.
+entries: [{name: opening, questions: [when do you open], answer: We open at ten.}]
+"""
+
+
+async def test_a_kiosk_that_answers_by_itself_needs_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    async with healthy(tmp_path) as case:
+        (tmp_path / "faq.yaml").write_text(FAQ)
+        case.endpoint = {"name": "here", "kind": "local", "faq": str(tmp_path / "faq.yaml"), "open_timeout_s": 60}
+        found = verdicts(await case.examined())
+        assert {cause for cause, (verdict, _) in found.items() if verdict is Verdict.FAIL} == set()
+        for cause in ("name", "route", "proxy", "encryption", "round trip", "model accepted"):
+            assert found[cause][0] is Verdict.SKIP, cause
+        assert found["key accepted"] == (Verdict.PASS, "it would answer")
+        (tmp_path / "faq.yaml").write_text(FAQ + "oh: dear\n")
+        verdict, text = verdicts(await case.examined())["key accepted"]
+        assert verdict is Verdict.FAIL and "faq.yaml:3" in text
+
+
+async def test_this_machine_is_the_last_to_be_looked_at(tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    async with healthy(tmp_path) as case:
+        (tmp_path / "faq.yaml").write_text(FAQ)
+        relay = case.endpoint
+        case.endpoint = {"name": "here", "kind": "local", "faq": str(tmp_path / "faq.yaml"), "open_timeout_s": 60}
+        case.others = [relay]
+        found = verdicts(await case.examined())
+        assert found["key accepted"] == (Verdict.PASS, "a session opens")
+        assert found["other endpoints"] == (Verdict.PASS, "here")
+
+
+@pytest.mark.parametrize("kind", ["chat", "audio-sse"])
+async def test_an_endpoint_over_plain_http_is_asked_for_its_key(tmp_path: Path, kind: str) -> None:
+    async with healthy(tmp_path) as case:
+        url = str(case.endpoint["url"]).replace("ws://", "http://").replace("/v1/realtime", "/v1/chat/completions")
+        case.endpoint |= {"kind": kind, "url": url, "open_timeout_s": 10}
+        found = verdicts(await case.examined())
+        assert found["encryption"][0] is Verdict.PASS and found["key accepted"] == (Verdict.PASS, "it would answer")
+        assert found["model accepted"][0] is Verdict.SKIP
+        case.key.write_text("sk-another-0123456789")
+        verdict, text = verdicts(await case.examined())["key accepted"]
+        assert verdict is Verdict.FAIL and "401" in text

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from attrs import evolve
 from loopback import (
+    GUID,
     HEADERS,
     PATIENT,
     SETTINGS,
@@ -296,3 +300,22 @@ async def test_nothing_is_held_back_from_a_link_that_is_stuck(monkeypatch: pytes
             await connection.send_message("append")
             assert len(writes) == 1  # whoever sends it may think better of what would have followed
     assert heard == ["append"]
+
+
+async def test_a_ping_that_comes_while_it_says_good_bye_is_no_crash() -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += await stream.receive_some()
+        key = request.partition(b"Sec-WebSocket-Key: ")[2].split(b"\r\n")[0]
+        await stream.send_all(UPGRADED.replace(b"ACCEPT", base64.b64encode(hashlib.sha1(key + GUID).digest())))
+        assert await stream.receive_some(), "the close frame"
+        await stream.send_all(b"\x89\x00" + b"\x88\x02\x03\xe8")
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        with trio.fail_after(20):
+            async with dial(SETTINGS, HEADERS, f"ws://127.0.0.1:{port}/"):
+                pass
+        nursery.cancel_scope.cancel()

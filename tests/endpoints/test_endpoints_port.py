@@ -1,21 +1,23 @@
-"""What every endpoint does at its port: one suite, for the one in memory, the Realtime one, and several behind one."""
+"""What every endpoint does at its port: one suite, for all the ways to be one."""
 
 import hashlib
 
 import pytest
 import trio
 from attrs import define, field
+from fake_answerer import FakeAnswerer, Recorded
 from fake_peer import Reports
 from honest_peer import HonestPeer
 
 from kioskd.audio.utterance import Utterance
 from kioskd.config.schema import Breaker as BreakerSettings
-from kioskd.config.schema import Conversation, Dialect, Endpoint
+from kioskd.config.schema import Conversation, Dialect, Endpoint, EndpointKind
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged
 from kioskd.endpoints.breaker import Breaker
 from kioskd.endpoints.failover import Failover, Member
 from kioskd.endpoints.memory import MemoryEndpoint
 from kioskd.endpoints.realtime import RealtimeEndpoint
+from kioskd.endpoints.turnwise import TurnwiseEndpoint
 
 MS = 48
 LIMIT = 60_000 * MS
@@ -110,10 +112,53 @@ class BehindFailover(OverTheWire):
         self.endpoint = Failover([Member("relay", self.endpoint, Breaker(BreakerSettings()))])
 
 
+@define(eq=False)
+class OneByOne:
+    """The endpoint over an answerer, seen from its answerer."""
+
+    answerer: FakeAnswerer = field(init=False)
+    endpoint: TurnwiseEndpoint = field(init=False)
+    history: Recorded = field(factory=lambda: Recorded(Conversation()))
+
+    def __attrs_post_init__(self):
+        settings = Endpoint("texts", "https://127.0.0.1/v1/chat/completions", "m", EndpointKind.CHAT)
+        self.answerer = FakeAnswerer(answer_to, speed=PLAYED_FASTER)
+        self.history.on_forget = lambda: self.answerer.conversations.append([])
+        self.endpoint = TurnwiseEndpoint(
+            settings,
+            Conversation(),
+            lambda settings, conversation: self.answerer,
+            lambda: "sk-0123456789abcdef",
+            history=self.history,
+            jitter=lambda: 0.5,
+        )
+
+    @property
+    def conversations(self):
+        return [questions for questions in self.answerer.conversations if questions]
+
+    @property
+    def believed_heard_ms(self):
+        return self.history.interrupts[-1][1]
+
+    async def go_down(self):
+        """It notices at its next look, at the latest."""
+        self.answerer.go_down()
+        while self.endpoint.status.link is Link.UP:
+            await trio.sleep(0.01)
+
+    async def come_up(self):
+        self.answerer.up = True
+
+    def check(self):
+        assert self.answerer.at_once <= 1, "one question at a time"
+
+
 SIDES = {
     "memory": InMemory,
     "realtime-ga": lambda: OverTheWire(Dialect.GA),
     "realtime-beta": lambda: OverTheWire(Dialect.BETA),
+    "turnwise": OneByOne,
     "failover": lambda: BehindFailover(Dialect.GA),
 }
 

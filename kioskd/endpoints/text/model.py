@@ -59,6 +59,7 @@ class Request:
     messages: Sequence[Message]
     tools: Sequence[ToolOffer] = ()
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    model: str = ""  # another one than the settings'
 
 
 @frozen

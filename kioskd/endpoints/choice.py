@@ -1,0 +1,113 @@
+"""Who is asked first: endpoints ranked by what they cost and how quick they are, as measured here. PURE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from kioskd.config.endpoint_schema import Endpoint
+from kioskd.config.spend_meaning import length_of, span_of
+from kioskd.config.spend_schema import Choice, Order
+
+MEASURED_TURNS = 20  # the latest: what is older says little of a network
+ENOUGH_TURNS = 3  # fewer are chance
+
+
+@frozen
+class Measured:
+    """What was measured of one endpoint, lately. `minutes` of sound heard and spoken."""
+
+    turns: int = 0
+    cost: int = 0
+    minutes: float = 0.0
+    wait_ms: float | None = None  # the middle one
+
+    def figure(self, order: Order) -> float | None:
+        """What counts in this order, the smaller the better; None: not known."""
+        if order is Order.CHEAPEST:
+            return self.cost / self.minutes if self.turns >= ENOUGH_TURNS and self.minutes > 0 else None
+        return self.wait_ms if order is Order.FASTEST and self.turns >= ENOUGH_TURNS else None
+
+
+@define
+class Turns:
+    """The latest turns of one endpoint."""
+
+    _costs: list[tuple[int, float, int | None]] = field(factory=list, init=False)
+
+    def add(self, cost: int, minutes: float, wait_ms: int | None) -> None:
+        """One more turn, `cost` in nanos."""
+        self._costs = [*self._costs[-MEASURED_TURNS + 1 :], (cost, minutes, wait_ms)]
+
+    @property
+    def measured(self) -> Measured:
+        """All of them."""
+        waits = sorted(wait for _, _, wait in self._costs if wait is not None)
+        return Measured(
+            len(self._costs),
+            sum(cost for cost, _, _ in self._costs),
+            sum(minutes for _, minutes, _ in self._costs),
+            waits[len(waits) // 2] if waits else None,
+        )
+
+
+def order_at(choice: Choice, minute: int) -> Order | str:
+    """By what it is chosen at this minute of the day: an order, or the name of the endpoint that goes first."""
+    for text, what in choice.by_hour.items():
+        hours = span_of(text)
+        if hours is None:
+            continue
+        begin, end = hours
+        if begin <= minute < end or (begin > end and not end <= minute < begin):
+            return Order(what) if what in [order.value for order in Order] else what
+    return choice.order
+
+
+def ranked(
+    listed: Sequence[str],
+    before: Sequence[str],
+    by: Order | str,
+    measured: Mapping[str, Measured],
+    hysteresis: float,
+    last: Sequence[str] = (),
+) -> list[str]:
+    """The endpoints in their order of preference. `listed` is the settings' order, `before` the one that counts now.
+
+    One overtakes another only if it is better by the share `hysteresis`. What was not measured stays behind what was,
+    in the settings' order; `last` stay at the end.
+    """
+    first = [name for name in listed if name not in last]
+    at_end = [name for name in listed if name in last]
+    if isinstance(by, str):
+        return [name for name in listed if name == by] + [name for name in first + at_end if name != by]
+    if by is Order.FIXED:
+        return first + at_end
+    figures = {name: measured.get(name, Measured()).figure(by) for name in first}
+    known = [name for name in before if figures.get(name) is not None]
+    known += [name for name in first if figures[name] is not None and name not in known]
+    for end in range(1, len(known)):  # insertion, so that only a real difference changes the order
+        place = end
+        while place and _beats(figures[known[place]], figures[known[place - 1]], hysteresis):
+            known[place - 1], known[place] = known[place], known[place - 1]
+            place -= 1
+    return known + [name for name in first if name not in known] + at_end
+
+
+def model_for(endpoint: Endpoint, question: str) -> str:
+    """The model that is asked: the first rule's that fits the question, else the endpoint's own."""
+    if not question:
+        return endpoint.model
+    for rule, model in endpoint.model_for_question.items():
+        length = length_of(rule)
+        if length is not None:
+            if len(question) < length[1] if length[0] == "shorter" else len(question) > length[1]:
+                return model
+        elif re.search(rule, question[:2000], re.IGNORECASE):
+            return model
+    return endpoint.model
+
+
+def _beats(one: float | None, other: float | None, hysteresis: float) -> bool:
+    return one is not None and other is not None and one < other * (1 - hysteresis)

@@ -1,0 +1,48 @@
+"""What the tools of this machine are to those who let a model call them, and what the rounds of it cost. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import astuple, field, frozen
+
+from kioskd.dialogue.events import Usage
+from kioskd.endpoints.text.model import ToolCall, ToolOffer
+
+ROUNDS_MAX = 5  # a turn: a model that calls more often goes round in circles
+CALLS_MAX = 8  # a round
+TOO_MANY = '{"error": "too many calls at once; this one was not run"}'
+
+
+class Toolbox(Protocol):
+    """The tools that the settings declare."""
+
+    @property
+    def offers(self) -> Sequence[ToolOffer]:
+        """What a model may call."""
+
+    async def call(self, turn: int, call: ToolCall) -> str:
+        """Run it: its result as JSON text, or the words for the model where it failed. Never raises."""
+
+
+@frozen
+class Structured:
+    """Answers are JSON that satisfies `schema`: the member `spoken` is said, the whole goes to the tool `action`."""
+
+    schema: Mapping[str, Any] = field(hash=False)
+    spoken: str
+    action: str
+
+
+async def results_of(toolbox: Toolbox, turn: int, calls: Sequence[ToolCall]) -> list[str]:
+    """Of each call, one after the other."""
+    return [await toolbox.call(turn, call) if number < CALLS_MAX else TOO_MANY for number, call in enumerate(calls)]
+
+
+def summed(one: Usage | None, other: Usage) -> Usage:
+    """What the rounds of a turn cost together."""
+    if one is None:
+        return other
+    turn, *counts = astuple(one)
+    return Usage(turn, *(a + b for a, b in zip(counts, astuple(other)[1:], strict=True)))

@@ -1,0 +1,1 @@
+"""What each endpoint and transport is worth from here: key, connection, first word or sound, rate, price."""

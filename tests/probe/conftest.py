@@ -1,0 +1,8 @@
+"""What is probed is the simulator, with its own tests' brain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "simulator"))
