@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kioskd.chaos import real, report, virtual
+from kioskd.chaos import doors, real, report, virtual
 from kioskd.chaos.sabotage import SABOTAGES, NoSuchSafeguardError, sabotaged
 
 REAL_TURNS = 40  # of the second stage, which takes real time: most of a minute
@@ -23,10 +23,22 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="switch a safeguard off: the run must find out")
     parser.add_argument("--no-faults", action="store_true", help="visitors alone, without any fault")
     parser.add_argument("--real-turns", type=int, metavar="N", help="presses of the second stage, over TCP and TLS")
+    parser.add_argument(
+        "--endpoint",
+        choices=("realtime", *doors.DOORS, "all"),
+        default="realtime",
+        metavar="KIND",
+        help=f"who answers: realtime, or over sockets and in real time {', '.join(doors.DOORS)}, or all of these",
+    )
     options = parser.parse_args(arguments)
     if options.turns < 1:
         parser.error("--turns: at least one")
-    if options.real_turns is None:  # a sabotage is for the first stage to find
+    if options.endpoint != "realtime":
+        if options.sabotage or options.trace or options.flight:
+            parser.error("--sabotage, --trace and --flight are for --endpoint realtime")
+        if options.real_turns is None:
+            options.real_turns = REAL_TURNS
+    elif options.real_turns is None:  # a sabotage is for the first stage to find
         options.real_turns = 0 if options.sabotage else REAL_TURNS
     return options
 
@@ -39,8 +51,14 @@ def main() -> int:
         options.flight.mkdir(parents=True, exist_ok=True)
     try:
         with sabotaged(options.sabotage):
-            stages = {"virtual time": virtual.run(options.turns, options.seed, faults=faults, flight=options.flight)}
-            if options.real_turns:
+            if options.endpoint != "realtime":
+                names = list(doors.DOORS) if options.endpoint == "all" else [options.endpoint]
+                stages = {name: doors.run(name, options.real_turns, options.seed, faults=faults) for name in names}
+            else:
+                stages = {
+                    "virtual time": virtual.run(options.turns, options.seed, faults=faults, flight=options.flight)
+                }
+            if options.real_turns and options.endpoint == "realtime":
                 stages["TCP and TLS"] = real.run(options.real_turns, options.seed, faults=faults)
     except (NoSuchSafeguardError, real.NoCertificatesError) as error:
         print(f"scripts/chaos: {error}", file=sys.stderr)

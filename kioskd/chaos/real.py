@@ -76,7 +76,7 @@ def run(presses: int, seed: int, *, faults: bool = True) -> Result:
     logging.disable(logging.CRITICAL)
     try:
         with TemporaryDirectory() as folder:
-            before = _descriptors()
+            before = descriptors()
             outcome: Outcome = trio.run(
                 run_world,
                 Plan(presses, seed, faults=faults, manners=MANNERS, kinds=KINDS_HERE),
@@ -84,7 +84,7 @@ def run(presses: int, seed: int, *, faults: bool = True) -> Result:
                 SocketGround(Path(folder)),
                 clock=trio.testing.MockClock(rate=CLOCK_RATE),
             )
-            more = _descriptors() - before
+            more = descriptors() - before
             if more > DESCRIPTORS_LEFT:
                 outcome.leaks.append(f"{more} more file descriptors are open")
     finally:
@@ -94,7 +94,7 @@ def run(presses: int, seed: int, *, faults: bool = True) -> Result:
     return result
 
 
-def _descriptors() -> int:
+def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counting, not walking
 
 

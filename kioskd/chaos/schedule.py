@@ -10,7 +10,7 @@ from attrs import define, field
 
 from kioskd.dialogue.effects import State, View
 from kioskd.dialogue.events import Link
-from kioskd.simulator.faults.catalogue import KINDS, Kind, Level, Phase
+from kioskd.simulator.faults.catalogue import ALL_KINDS, KINDS, Kind, Level, Phase
 
 PHASES = ("idle", "listening", "thinking", "speaking")
 DOWN = "pressed-while-down"
@@ -55,7 +55,7 @@ class Coverage:
         least = min(self._weight(cell) for cell in cells)
         cell = rng.choice([cell for cell in cells if self._weight(cell) <= least + 1])
         self.tries[cell] += 1
-        return KINDS[cell[0]], cell[1]
+        return ALL_KINDS[cell[0]], cell[1]
 
     def kinds_in(self, phases: int) -> list[str]:
         """The kinds that were hit in at least so many phases."""
@@ -95,7 +95,10 @@ class Schedule:
         poke_at: Callable[[float, Callable[[], None]], None],
         poke: Callable[[Kind, bool], bool],
         kinds: Sequence[str] = tuple(KINDS),
+        anywhere: bool = False,
     ) -> None:
+        """`anywhere`: the faults strike where they can, in whatever phase of a turn."""
+        self._anywhere = anywhere
         self._kinds = kinds
         self._messages = [name for name in kinds if name in _MESSAGES]
         self._rng = rng
@@ -147,6 +150,9 @@ class Schedule:
         self.enabled, self._plan = False, None
 
     def _new_plan(self) -> _Plan:
+        if self._anywhere:
+            kind = ALL_KINDS[self._rng.choice(self._kinds)]
+            return _Plan(kind, "", self._rng.choice(AGAIN) if kind.phases <= {Phase.CONNECT} else 1)
         if self._rng.random() < ANYWHERE_SHARE and self._messages:
             (name,) = self._rng.choices(self._messages, [OFTEN.get(name, 1) for name in self._messages])
             phases = sorted(KINDS[name].phases - {Phase.SETUP}, key=lambda phase: phase.value)

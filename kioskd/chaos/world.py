@@ -27,6 +27,7 @@ from kioskd.dialogue.effects import AskAgain, ContinueAnswer, Effect, ForgetVisi
 from kioskd.dialogue.events import Event, Link, StopRequested
 from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S
 from kioskd.endpoints.realtime import RealtimeEndpoint
+from kioskd.endpoints.turnwise import TurnwiseEndpoint
 from kioskd.health.flight.tape import Tape
 from kioskd.simulator.faults.catalogue import KINDS, Kind, Level
 from kioskd.simulator.settings import Pace
@@ -96,6 +97,7 @@ class Plan:
     faults: bool = True
     manners: Manners = MANNERS
     kinds: tuple[str, ...] = tuple(KINDS)
+    anywhere: bool = False  # see Schedule
     flight: Path | None = None
 
 
@@ -138,14 +140,26 @@ class World:
         self._microphone = MemoryMicrophone(self._trace)
         self._speaker = MemorySpeaker(self._trace, self._rng("speaker"))
         self._schedule = Schedule(
-            self._rng("schedule"), coverage, lambda: self._panel.view, self._later, self._provoke, plan.kinds
+            self._rng("schedule"),
+            coverage,
+            lambda: self._panel.view,
+            self._later,
+            self._provoke,
+            plan.kinds,
+            plan.anywhere,
         )
         self._schedule.enabled = plan.faults
         self._panel.on_view = self._schedule.on_view
         pace = Pace(session_s=SERVER_SESSION_S)
-        self._server = Server(self._trace, self._rng("server"), self._schedule, plan.dialect, pace, self._struck)
+        self._server = self._make_server(pace)
         self._visitors = Visitors(self._panel, self._speaker, self._rng("visitors"), plan.manners, self._schedule.press)
         self._nursery: trio.Nursery
+
+    def _make_server(self, pace: Pace) -> Server:
+        return Server(self._trace, self._rng("server"), self._schedule, self._plan.dialect, pace, self._struck)
+
+    def _make_endpoint(self, settings: Endpoint) -> RealtimeEndpoint | TurnwiseEndpoint:
+        return RealtimeEndpoint(settings, CONVERSATION, self._key, jitter=self._rng("jitter").random)
 
     async def run(self) -> Outcome:
         """All presses, to the end of the daemon."""
@@ -171,7 +185,7 @@ class World:
             await self._live_recorded(settings, outcome, record)
 
     async def _live_recorded(self, settings: Endpoint, outcome: Outcome, record: ExitStack) -> None:
-        endpoint = RealtimeEndpoint(settings, CONVERSATION, self._key, jitter=self._rng("jitter").random)
+        endpoint = self._make_endpoint(settings)
         daemon = Daemon(CONVERSATION, self._microphone, self._speaker, self._panel, endpoint, [self._observe])
         if self._plan.flight is not None:
             stream = record.enter_context(self._plan.flight.open("w"))
