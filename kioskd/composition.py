@@ -71,9 +71,7 @@ def build_endpoint(
     return Roster(
         endpoints,
         conversation,
-        lambda endpoint, talk, history: make_endpoint(
-            endpoint, talk, read, history, HERE, tools, tools.structured if tools else None
-        ),
+        lambda endpoint, talk, history: make_endpoint(endpoint, talk, read, history, HERE, tools),
         watch_network,
     )
 

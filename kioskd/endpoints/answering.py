@@ -18,12 +18,14 @@ class Question:
     """One turn. `sound`: the utterance (still growing until it was asked); None: the rest of the answer before is
 
     wanted: its last words are the last of `said`, and the answerer adds `realtime.replay.CONTINUE`. `said`: what was
-    said before, oldest first, within the settings' bounds.
+    said before, oldest first, within the settings' bounds. `heard`: what `sound` was found to be when it was asked
+    before, which nobody has to find out (and pay) again; "" where it never was.
     """
 
     turn: int
     sound: Utterance | None
     said: Sequence[Said]
+    heard: str = ""
 
 
 @frozen

@@ -55,15 +55,12 @@ class Cascade:
         voice: Voice,
         conversation: Conversation,
         toolbox: Toolbox | None = None,
-        structured: Structured | None = None,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.conversation = conversation
         self._ears, self._model, self._voice = ears, model, voice
-        self._toolbox, self._structured = toolbox, structured
-        self._jitter = jitter
-        self._heard: tuple[int, str] | None = None  # of the newest question, which may be asked again
+        self._toolbox, self._jitter = toolbox, jitter
 
     async def run(self) -> None:
         """See Answerer."""
@@ -82,7 +79,6 @@ class Cascade:
 
     def forget(self) -> None:
         """See Answerer."""
-        self._heard = None
         self._model.forget()
 
     async def answer(self, question: Question, take: Take) -> Finished:
@@ -91,7 +87,7 @@ class Cascade:
         if question.sound is None:
             asked = CONTINUE
         else:
-            asked = await self._hear(question.turn, question.sound)
+            asked = question.heard or await self._ears.transcribe(question.sound, lambda _: None)
             if not any(character.isalnum() for character in asked):
                 return Finished.COMPLETE
             take(Heard(asked))
@@ -103,15 +99,10 @@ class Cascade:
             self._model,
             self._voice,
             self._toolbox,
-            self._structured,
+            self._toolbox.structured if self._toolbox is not None else None,
             self._jitter,
         )
         return await turn.run()
-
-    async def _hear(self, turn: int, sound: Utterance) -> str:
-        if self._heard is None or self._heard[0] != turn:
-            self._heard = (turn, await self._ears.transcribe(sound, lambda _: None))
-        return self._heard[1]
 
 
 def _message(said: Said) -> Message:

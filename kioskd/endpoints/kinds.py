@@ -13,7 +13,7 @@ from kioskd.endpoints.history import History
 from kioskd.endpoints.on_site import OnSite, Site, SiteEars
 from kioskd.endpoints.realtime import RealtimeEndpoint
 from kioskd.endpoints.text.model import TextModel
-from kioskd.endpoints.toolbox import Structured, Toolbox
+from kioskd.endpoints.toolbox import Toolbox
 from kioskd.endpoints.turnwise import TurnwiseEndpoint
 
 ReadKey = Callable[[], str]
@@ -39,14 +39,13 @@ def make_endpoint(
     history: History,
     here: Locals,
     toolbox: Toolbox | None = None,
-    structured: Structured | None = None,
 ) -> RealtimeEndpoint | TurnwiseEndpoint:
     """The endpoint of these settings. `read_key` reads a key anew at each call, and may raise OSError, ValueError."""
     if settings.kind is EndpointKind.REALTIME:
         return RealtimeEndpoint(settings, conversation, partial(read_key, settings), history=history, toolbox=toolbox)
 
     def answerer(settings: Endpoint, conversation: Conversation) -> Answerer:
-        return make_answerer(settings, conversation, read_key, here, toolbox, structured)
+        return make_answerer(settings, conversation, read_key, here, toolbox)
 
     return TurnwiseEndpoint(settings, conversation, answerer, lambda: _keys(settings, read_key), history=history)
 
@@ -57,7 +56,6 @@ def make_answerer(
     read_key: Callable[[Endpoint], str],
     here: Locals,
     toolbox: Toolbox | None = None,
-    structured: Structured | None = None,
 ) -> Answerer:
     """Who answers turn by turn, for any kind but realtime."""
     key = partial(read_key, settings)
@@ -88,7 +86,7 @@ def make_answerer(
         from kioskd.endpoints.text.by_question import ByQuestion
 
         model = ByQuestion(settings, model)
-    return Cascade(ears, model, voice, conversation, toolbox, structured)
+    return Cascade(ears, model, voice, conversation, toolbox)
 
 
 def make_model(settings: Endpoint, read_key: ReadKey) -> TextModel:

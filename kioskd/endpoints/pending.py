@@ -15,12 +15,13 @@ MINUTE_S = 60.0
 class PendingTurn:
     """An utterance that is kept whole until its answer begins. `asked_at` is None until it is asked.
 
-    Without an utterance it asks for the rest of the answer before.
+    Without an utterance it asks for the rest of the answer before. `heard`: its words, as far as anybody found them.
     """
 
     turn: int
     utterance: Utterance | None = None
     asked_at: float | None = None
+    heard: str = ""
 
 
 class RequestWindow:

@@ -15,17 +15,6 @@ CALLS_MAX = 8  # a round
 TOO_MANY = '{"error": "too many calls at once; this one was not run"}'
 
 
-class Toolbox(Protocol):
-    """The tools that the settings declare."""
-
-    @property
-    def offers(self) -> Sequence[ToolOffer]:
-        """What a model may call."""
-
-    async def call(self, turn: int, call: ToolCall) -> str:
-        """Run it: its result as JSON text, or the words for the model where it failed. Never raises."""
-
-
 @frozen
 class Structured:
     """Answers are JSON that satisfies `schema`: the member `spoken` is said, the whole goes to the tool `action`."""
@@ -33,6 +22,21 @@ class Structured:
     schema: Mapping[str, Any] = field(hash=False)
     spoken: str
     action: str
+
+
+class Toolbox(Protocol):
+    """The tools that the settings declare, as they are now: they may change between two questions."""
+
+    @property
+    def offers(self) -> Sequence[ToolOffer]:
+        """What a model may call."""
+
+    @property
+    def structured(self) -> Structured | None:
+        """What an answer in text has to be; None: plain words."""
+
+    async def call(self, turn: int, call: ToolCall) -> str:
+        """Run it: its result as JSON text, or the words for the model where it failed. Never raises."""
 
 
 async def results_of(toolbox: Toolbox, turn: int, calls: Sequence[ToolCall]) -> list[str]:

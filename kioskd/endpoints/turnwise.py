@@ -345,7 +345,7 @@ class TurnwiseEndpoint:
         answer = self._answer = _Answer(pending.turn)
         if self._history.revision != self._known_revision:
             answerer.forget()  # something was said, or not heard, of which its own side doesn't know
-        question = Question(pending.turn, pending.utterance, self._history.replay())
+        question = Question(pending.turn, pending.utterance, self._history.replay(), pending.heard)
         finished: Finished | None = None
         failure: Failure | None = None
         try:
@@ -416,6 +416,8 @@ class TurnwiseEndpoint:
             self._stall_alarm.set(self._moved_at + self._conversation.answer_stall_s + DEADLINE_GRACE_S)
         match event:
             case Heard(text):
+                if self._pending is not None and self._pending.turn == turn:
+                    self._pending.heard = text
                 self._history.said(turn, Speaker.VISITOR, text)
                 self._report(Transcript(turn, Speaker.VISITOR, text))
             case Words(text):

@@ -101,7 +101,7 @@ class KioskTools:
 
     @property
     def structured(self) -> Structured | None:
-        """What an answer in text has to be; None: plain words."""
+        """See Toolbox."""
         schema, action = self._settings.answer_schema, self._settings.answer_action
         return Structured(schema, self._settings.answer_spoken, action) if schema is not None and action else None
 

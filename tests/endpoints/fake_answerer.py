@@ -47,7 +47,7 @@ class FakeAnswerer:
     breaks_after: int = None  # pieces; then `refusing` is raised, or the connection is lost
     stalls_after: int = None
     finish: Finished = Finished.COMPLETE
-    extra: list = field(factory=list)  # events, before the sound
+    extra: list = field(factory=list)  # events, before the sound; a Failure is raised
     questions: list = field(factory=list)
     conversations: list = field(factory=lambda: [[]])
     prepared: list = field(factory=list)
@@ -101,6 +101,8 @@ class FakeAnswerer:
                 await trio.sleep(0.005)
         self._complain(self.refusing if self.breaks_after is None else None)
         for event in self.extra:
+            if isinstance(event, Failure):
+                raise ModelError(event)
             take(event)
         pieces = 0
         while self._done < len(self._pcm):

@@ -129,6 +129,7 @@ class Tools:
 
     called: list[tuple[int, str, object]] = field(factory=list)
     offers: tuple[ToolOffer, ...] = (ToolOffer("set_volume", "Louder or softer.", {"type": "object"}),)
+    structured: None = None
 
     async def call(self, turn: int, call: ToolCall) -> str:
         self.called.append((turn, call.name, json.loads(call.arguments)))

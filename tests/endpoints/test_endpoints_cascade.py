@@ -146,6 +146,7 @@ class Tools:
     offers: tuple = (ToolOffer("lights", "Switches the lights", {"type": "object"}),)
     calls: list = field(factory=list)
     takes_s: float = 0.0
+    structured: Structured | None = None
 
     async def call(self, turn, call):
         self.calls.append((turn, call))
@@ -161,11 +162,10 @@ class Stage:
     def __attrs_post_init__(self):
         self.ears, self.model, self.voice = Ears(self.world), Model(self.world), Voice(self.world)
         self.tools = None
-        self.structured = None
 
     def make(self):
         parts = (self.ears, self.model, self.voice, Conversation(instructions="Be brief."))
-        self.cascade = Cascade(*parts, self.tools, self.structured, jitter=lambda: 0.0)
+        self.cascade = Cascade(*parts, self.tools, jitter=lambda: 0.0)
         return self.cascade
 
     def take(self, event):
@@ -173,10 +173,10 @@ class Stage:
         if isinstance(event, Sound):
             self.world.note("heard", event.pcm.decode())
 
-    async def answer(self, *script, said=(), turn=1, sound=True):
+    async def answer(self, *script, said=(), turn=1, sound=True, heard=""):
         self.model.script += [list(steps) for steps in script]
         answerer = getattr(self, "cascade", None) or self.make()
-        return await answerer.answer(Question(turn, utterance(turn) if sound else None, said), self.take)
+        return await answerer.answer(Question(turn, utterance(turn) if sound else None, said, heard), self.take)
 
     @property
     def words(self):
@@ -283,7 +283,8 @@ async def test_what_was_not_understood_is_no_question(stage, autojump_clock):
 async def test_a_question_that_is_asked_again_is_heard_once(stage, autojump_clock):
     with pytest.raises(ModelError):
         await stage.answer([BROKEN])
-    await stage.answer([FIRST, Finish.WHOLE])
+    (heard,) = stage.events
+    await stage.answer([FIRST, Finish.WHOLE], heard=heard.text)
     await stage.answer([FIRST, Finish.WHOLE], turn=2)
     assert [name for name in stage.world.names if name.startswith("hear ")] == ["hear 1", "hear 2"]
     assert stage.events.count(Heard("Where is the exit?")) == 3
@@ -460,8 +461,7 @@ async def test_a_model_that_goes_round_in_circles_is_stopped(stage, autojump_clo
 
 
 async def test_a_structured_answer_goes_to_its_tool_and_one_part_of_it_is_spoken(stage, autojump_clock):
-    stage.tools = Tools(stage.world)
-    stage.structured = Structured({"type": "object"}, "spoken", "screen")
+    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken", "screen"))
     text = json.dumps({"spoken": FIRST + SECOND, "page": 3})
     assert await stage.answer([text[:20], text[20:], Finish.WHOLE]) is Finished.COMPLETE
     assert stage.sounds == sounds_of(FIRST, SECOND)
@@ -472,7 +472,7 @@ async def test_a_structured_answer_goes_to_its_tool_and_one_part_of_it_is_spoken
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"spoken": 3}', '{"spoken": "Hel', FIRST])
 async def test_an_answer_that_is_not_what_the_schema_says_is_a_failure(stage, autojump_clock, text):
-    stage.structured = Structured({"type": "object"}, "spoken", "screen")
+    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken", "screen"))
     with pytest.raises(ModelError):
         await stage.answer([text, Finish.WHOLE])
     assert stage.sounds == []
@@ -490,6 +490,17 @@ async def test_each_part_is_checked(stage, autojump_clock):
 async def test_another_conversation_begins_everywhere(stage, autojump_clock):
     stage.make().forget()
     assert stage.model.forgotten == 1
+
+
+async def test_what_an_answer_has_to_be_may_change_between_two_questions(stage, autojump_clock):
+    stage.tools = Tools(stage.world)
+    await stage.answer([FIRST])
+    stage.tools.structured = Structured({"type": "object"}, "spoken", "screen")
+    await stage.answer([json.dumps({"spoken": SECOND})], turn=2)
+    stage.tools.structured = None
+    await stage.answer([THIRD], turn=3)
+    assert [request.schema for request in stage.model.requests] == [None, {"type": "object"}, None]
+    assert stage.sounds == sounds_of(FIRST, SECOND, THIRD)
 
 
 async def test_new_instructions_count_from_the_next_answer_on(stage, autojump_clock):

@@ -334,6 +334,20 @@ async def test_nothing_understood_is_no_failure_of_the_endpoint(autojump_clock, 
     assert (await house.ended(2)).ending is Ending.FAILED
 
 
+async def test_what_a_question_was_found_to_be_outlives_the_answerer_that_found_it(autojump_clock, open_house):
+    house = await open_house()
+    house.answerer.extra = [Heard("when do you open"), LOST]
+    house.ask(1)
+    await house.ended(1)
+    await house.answered(2)
+    assert [(question.turn, question.heard) for question in house.questions] == [
+        (1, ""),
+        (1, "when do you open"),
+        (2, ""),
+    ]
+    assert len(house.answerers) > 1
+
+
 async def test_a_limit_of_the_model_is_told(autojump_clock, open_house):
     house = await open_house(fields={"finish": Finished.TRUNCATED})
     house.ask(1)
