@@ -49,7 +49,7 @@ def check(settings: Settings, lines: Lines) -> Iterator[Problem]:
         *_below("metrics", _metrics(settings.metrics)),
         *_below("webhook", _webhook(settings.webhook)),
         *spend_meaning.check(settings),
-        *_below("tools", tool_meaning.check(settings.tools)),
+        *_below("tools", tool_meaning.check(settings.tools, settings.conversation)),
     ]
     first: dict[str, int] = {}
     for number, endpoint in enumerate(settings.endpoints):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kioskd.config.problems import key_path
+from kioskd.config.schema import Conversation
 from kioskd.config.tool_schema import BuiltIn, Tools
 
 MAX_DESCRIPTION = 1024  # characters; OpenAI's own bound
@@ -20,8 +21,10 @@ _MEMBERS = ("properties", "patternProperties", "$defs", "dependentSchemas")  # n
 Finding = tuple[str, str]  # the key below the section, the message
 
 
-def check(tools: Tools) -> Iterator[Finding]:
-    """Every contradiction in `tools`."""
+def check(tools: Tools, conversation: Conversation) -> Iterator[Finding]:
+    """Every contradiction in `tools`, and with how long the conversation waits."""
+    patience = min(("answer_timeout_s", "answer_stall_s"), key=lambda part: float(getattr(conversation, part)))
+    patience_s = getattr(conversation, patience)
     taken = {each.value: f"{each.value} is built in" for each in BuiltIn}
     for number, action in enumerate(tools.actions):
         section = f"actions[{number}]"
@@ -34,6 +37,11 @@ def check(tools: Tools) -> Iterator[Finding]:
             yield f"{section}.description", f"is longer than {MAX_DESCRIPTION} characters"
         if not action.command[0].startswith("/"):
             yield f"{section}.command[0]", "must be the whole path of a program, beginning with /"
+        if action.longest_s >= patience_s:
+            yield (
+                f"{section}.longest_s",
+                f"must be less than conversation.{patience} ({patience_s:g} s): by then the answer is given up",
+            )
         yield from (
             (f"{section}.parameters{key}", text) for key, text in _schema(action.parameters, of="arguments always are")
         )

@@ -37,7 +37,7 @@ class Action:
     parameters: Mapping[str, Any] = field(
         factory=lambda: {"type": "object", "properties": {}, "additionalProperties": False}, hash=False
     )
-    longest_s: float = within(0.5, 60, 10)
+    longest_s: float = within(0.5, 60, 8)
     side_effects: bool = True
     network: bool = False
 

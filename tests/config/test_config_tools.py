@@ -29,7 +29,7 @@ def test_what_is_declared_is_read() -> None:
     assert action.command == ("/usr/local/bin/open-door", "--front")
     assert action.parameters["properties"]["seconds"]["maximum"] == 30
     assert action.parameters["properties"]["no"] == {"enum": ["yes", None, 1.5, True]}
-    assert (action.longest_s, action.side_effects, action.network) == (10, True, False)
+    assert (action.longest_s, action.side_effects, action.network) == (8, True, False)
 
 
 def test_without_a_line_there_are_none() -> None:
@@ -44,6 +44,12 @@ def test_without_a_line_there_are_none() -> None:
         ("open_door", "set_volume", 5, "is built in"),
         ('"/usr/local/bin/open-door"', "open-door", 7, "whole path"),
         ('["/usr/local/bin/open-door", "--front"]', "[]", 7, "1 to 64 entries"),
+        (
+            "      parameters:",
+            "      longest_s: 10\n      parameters:",
+            8,
+            "answer_stall_s (10 s)",
+        ),
         ("type: integer", "type: int", 11, "is no JSON Schema"),
         ("type: integer", 'type: integer, "$ref": "https://evil.example/x"', 11, "nothing is fetched"),
         ("type: integer", 'type: integer, "$id": "https://evil.example/x"', 11, "not supported"),

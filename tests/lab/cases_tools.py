@@ -30,7 +30,7 @@ HOG = "x = []\nwhile True: x.append(bytearray(10_000_000))\n"
 ACTIONS = [
     {"name": "look", "description": "Looks about.", "command": [*PYTHON, f"{FOLDER}/look.py", "--own"]},
     {"name": "bomb", "description": "Forks.", "command": [*PYTHON, f"{FOLDER}/bomb.py"], "longest_s": 3},
-    {"name": "hog", "description": "Eats memory.", "command": [*PYTHON, f"{FOLDER}/hog.py"], "longest_s": 20},
+    {"name": "hog", "description": "Eats memory.", "command": [*PYTHON, f"{FOLDER}/hog.py"], "longest_s": 9},
     {"name": "sleep", "description": "Sleeps.", "command": ["/bin/sleep", "60"], "longest_s": 2},
     {
         "name": "out",

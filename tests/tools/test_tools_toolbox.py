@@ -109,7 +109,7 @@ async def test_a_call_that_is_cancelled_where_nothing_outlives_it_is_not_made_ag
         (Ran(0, "NaN"), {"result": "NaN"}),
         (Ran(0, "x" * 9, truncated=True), {"result": "x" * 9, "truncated": True}),
         (Ran(3, "no paper"), {"error": "it failed (exit code 3)", "output": "no paper"}),
-        (Ran(-9, "", timed_out=True), {"error": "it took longer than 10 s and was stopped"}),
+        (Ran(-9, "", timed_out=True), {"error": "it took longer than 8 s and was stopped"}),
     ],
 )
 async def test_what_the_model_is_told(ran, told, tmp_path):
