@@ -122,6 +122,7 @@ class Steward:
             "barred": dict(self._barred),
             "order": list(self._order),
             "credits": dict(self._credits),
+            "credits_warn_below": settings.credits_warn_below,
         }
 
     async def run(self) -> None:

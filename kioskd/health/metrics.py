@@ -29,7 +29,8 @@ _SPEECH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
 class Metrics:
     """An observer of the daemon, and of each one that follows it; `run` writes the file.
 
-    `status` is what `kioskd status --json` shows; of it the vitals, the xruns and the link's cause are taken.
+    `status` is what `kioskd status --json` shows; of it the vitals, the xruns, the spend and the link's cause are
+    taken.
     """
 
     def __init__(self, path: Path, interval_s: float, status: Callable[[], Mapping[str, Any]]) -> None:
@@ -66,6 +67,9 @@ class Metrics:
         self._near = Gauge("kioskd_cap_near", "1 near a cap, or at it.", ["endpoint", "span"], registry=registry)
         self._barred = Gauge("kioskd_endpoint_barred", "1 while a cap keeps it out.", ["endpoint"], registry=registry)
         self._credits = Gauge("kioskd_credits", "That an account holds.", ["endpoint"], registry=registry)
+        self._credits_low = Gauge(
+            "kioskd_credits_low", "1 below spend.credits_warn_below.", ["endpoint"], registry=registry
+        )
         self._uptime = Gauge("kioskd_uptime_seconds", "Since the start.", registry=registry)
 
     def __call__(self, what: Event | Effect, now: float) -> None:
@@ -115,7 +119,9 @@ class Metrics:
         for name in spend["order"]:
             self._barred.labels(name).set(name in spend["barred"])
         for name, left in spend["credits"].items():
+            least = spend["credits_warn_below"]
             self._credits.labels(name).set(left)
+            self._credits_low.labels(name).set(least is not None and left < least)
 
     def _write(self) -> None:
         try:

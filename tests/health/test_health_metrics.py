@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,20 @@ STATUS: dict[str, Any] = {
     "link": {"endpoint": "lobby", "state": "up", "kind": "connection lost"},
     "vitals": [{"name": "loop", "age_s": 0.5, "fresh": True}, {"name": "capture", "age_s": 9.0, "fresh": False}],
     "sound": {"microphone": {"xruns": 2}, "speaker": {"xruns": 0}},
+    "spend": {
+        "currency": "EUR",
+        "spent": {"hour": 0.5, "day": 2.0, "month": 9.0},
+        "caps": [
+            {"endpoint": None, "span": "day", "cap": 4.0, "share": 0.5, "level": "far"},
+            {"endpoint": "lobby", "span": "hour", "cap": 0.5, "share": 1.0, "level": "reached"},
+        ],
+        "barred": {"lobby": "the hour's cap"},
+        "order": ["lobby", "relay", "local"],
+        "credits": {"relay": 3.0, "lobby": 30.0},
+        "credits_warn_below": 5.0,
+    },
 }
+FLEET = Path(__file__).parents[2] / "scripts" / "fleet"
 
 
 def figures(path: Path) -> dict[tuple[str, ...], float]:
@@ -72,6 +86,31 @@ async def test_turns_states_and_vitals_are_there(tmp_path: Path, nursery: trio.N
     assert found["kioskd_vital_fresh", "capture"] == 0
     assert found["kioskd_xruns", "microphone"] == 2
     assert found["kioskd_uptime_seconds",] == 12.5
+
+
+async def test_what_is_spent_is_there(tmp_path: Path, nursery: trio.Nursery) -> None:
+    path = tmp_path / "kioskd.prom"
+    nursery.start_soon(Metrics(path, 15, lambda: STATUS).run)
+    await there(path)
+    found = figures(path)
+    assert found["kioskd_spent", "EUR", "day"] == 2
+    assert found["kioskd_cap_near", "all", "day"] == 0 and found["kioskd_cap_near", "lobby", "hour"] == 1
+    assert found["kioskd_endpoint_barred", "lobby"] == 1 and found["kioskd_endpoint_barred", "relay"] == 0
+    assert found["kioskd_credits_low", "relay"] == 1 and found["kioskd_credits_low", "lobby"] == 0
+
+
+@pytest.mark.parametrize("file", ["alerts.yml", "grafana-dashboard.json"])
+async def test_the_fleet_asks_for_figures_that_there_are(file: str, tmp_path: Path, nursery: trio.Nursery) -> None:
+    path = tmp_path / "kioskd.prom"
+    metrics = Metrics(path, 15, lambda: STATUS)
+    metrics(LinkChanged(Link.UP), 0.0)
+    metrics(LinkChanged(Link.DOWN, "gone"), 0.0)
+    turn(metrics, 1, 0.6, 4000)
+    nursery.start_soon(metrics.run)
+    await there(path)
+    asked = set(re.findall(r"\bkioskd_[a-z_]+", (FLEET / file).read_text()))
+    assert asked > {"kioskd_link_up"}
+    assert asked - {name for name, *_ in figures(path)} == set()
 
 
 async def there(path: Path) -> None:

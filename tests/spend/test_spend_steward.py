@@ -211,3 +211,4 @@ async def test_credits_that_run_low_are_told_once(
     warned = [record.message for record in caplog.records if "credits" in record.message]
     assert warned == ["lobby: 4 credits are left, less than 5; buy more"]
     assert kiosk.steward.figures["credits"] == {"lobby": 2.0}
+    assert kiosk.steward.figures["credits_warn_below"] == 5
