@@ -17,6 +17,7 @@ from kioskd.daemon import Daemon, PanelEvent, stop_on_signals
 from kioskd.dialogue.effects import Effect, State, View
 from kioskd.dialogue.events import Event, Link, LinkChanged, Pressed, Released, StopRequested
 from kioskd.health.turns import TurnReport, TurnWatch
+from kioskd.stored_key import find_key
 
 SILENCE_LEVEL = 0.001  # -60 dBFS: quieter is no answer that anybody hears
 BREATH_MS = 100  # what a visitor holds the button beyond the last word
@@ -127,7 +128,9 @@ async def talk(settings: schema.Settings, endpoint: schema.Endpoint, question: b
     panel = PressOnce(microphone, conversation.min_utterance_ms)
     # What the speaker played is the answer and nothing else: no sound says that the question was sent.
     silent = schema.Audio(signs=False)
-    daemon = Daemon(conversation, microphone, speaker, panel, build_endpoint([endpoint], conversation), audio=silent)
+    daemon = Daemon(
+        conversation, microphone, speaker, panel, build_endpoint([endpoint], conversation, find_key), audio=silent
+    )
     outcome = Outcome()
     daemon.observe(outcome)
     async with trio.open_nursery() as nursery:

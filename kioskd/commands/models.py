@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """A name a line; the one of the settings is marked. 1 where they can't be had."""
     from kioskd.config.load import SettingsError, load
     from kioskd.config.schema import EndpointKind
-    from kioskd.handed import Handed
+    from kioskd.stored_key import find_key
 
     try:
         endpoint = options.choose_endpoint(load(arguments.config), arguments.endpoint)
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         return exits.complain(f"a package is missing ({error.name}); install kioskd[http]", exits.FAILED)
     try:
-        names = trio.run(models_of, endpoint, Handed().key_of(endpoint))
+        names = trio.run(models_of, endpoint, find_key(endpoint))
     except (ModelError, OSError, ValueError) as error:
         return exits.complain(f"{endpoint.name}: {error}", exits.FAILED)
     for name in names:

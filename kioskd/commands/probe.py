@@ -69,10 +69,10 @@ def _measure(arguments: argparse.Namespace, settings: Settings, endpoints: Seque
 
     import trio
 
-    from kioskd.handed import Handed
     from kioskd.probe import page
     from kioskd.probe.advice import advise
     from kioskd.probe.measure import Plan, bill, measure
+    from kioskd.stored_key import find_key
 
     logging.getLogger("kioskd").setLevel(logging.ERROR)  # what they would warn of stands in the table
     plan = Plan(arguments.turns, arguments.at_once, arguments.handshake)
@@ -82,7 +82,7 @@ def _measure(arguments: argparse.Namespace, settings: Settings, endpoints: Seque
     most, currency = bill(endpoints, question, plan), settings.spend.currency
     if not plan.handshake_only:
         _tell(page.bill_text(most.questions, most.cost, most.unpriced, currency))
-    results = trio.run(partial(measure, endpoints, question, plan, Handed().key_of, _tell))
+    results = trio.run(partial(measure, endpoints, question, plan, find_key, _tell))
     advice = None if plan.handshake_only else advise(results, currency)
     at_most: dict[str, Any] = {
         "questions": most.questions,
@@ -131,14 +131,14 @@ def _discover(arguments: argparse.Namespace, endpoints: Sequence[Endpoint]) -> i
     import trio
 
     from kioskd.endpoints.text.model import ModelError
-    from kioskd.handed import Handed
     from kioskd.probe import doors_page
     from kioskd.probe.discover import HostError, discover, host_settings
+    from kioskd.stored_key import find_key
 
     logging.getLogger("kioskd").setLevel(logging.ERROR)
     try:
         host, is_ours = host_settings(arguments.discover, endpoints)
-        key = Handed().key_of(host) if is_ours else ""
+        key = find_key(host) if is_ours else ""
         found = trio.run(partial(discover, host, key, tell=_tell))
     except HostError as error:
         return exits.complain(error, exits.USAGE)

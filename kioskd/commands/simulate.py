@@ -44,11 +44,12 @@ def run(options: argparse.Namespace) -> int:
 
         from kioskd.config.problems import SettingsError
         from kioskd.local.hear import RecogniserError
+        from kioskd.simulator import server  # noqa: F401  (whose packages are an extra)
         from kioskd.simulator.faults.script import load_script
         from kioskd.simulator.settings import SimulatorError, SimulatorSettings
     except ImportError as error:
         remedy = "install kioskd with its extra: pip install 'kioskd[simulator]'"
-        return exits.complain(f"kioskd simulate needs the package {error.name}; {remedy}", exits.FAILED)
+        return exits.complain(f"kioskd simulate needs the package {str(error.name).partition('.')[0]}; {remedy}", exits.FAILED)
     if options.list_faults:
         return _list_faults()
     log.set_up(LogLevel.INFO)

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import stat
-import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from attrs import evolve
-
 import kioskd
+from kioskd import stored_key
 from kioskd.config.load import SettingsError, load
 from kioskd.config.places import shipped
 from kioskd.config.schema import Endpoint
-from kioskd.config.secrets import KeyUnavailable, endpoint_key
+from kioskd.config.secrets import KeyUnavailable
 from kioskd.doctor.finding import Look, failed, passed, warned
 from kioskd.doctor.patient import Patient
 from kioskd.doctor.server_time import server_time
 
 CLOCK_OFF_S = 300.0  # certificates and tokens are judged by minutes at most
 _YEAR_S = 366 * 86400.0
-_CREDENTIAL_PLACES = ("/etc/credstore", "/run/credstore", "/usr/lib/credstore")
-_ENCRYPTED_PLACES = ("/etc/credstore.encrypted", "/run/credstore.encrypted", "/usr/lib/credstore.encrypted")
 _MAKERS = {"sk-ant-": "Anthropic", "AIza": "Google", "gsk_": "Groq", "hsa-": "HolySheep", "xai-": "xAI"}
 _HOSTS = {"Anthropic": "anthropic", "Google": "google", "Groq": "groq", "HolySheep": "holysheep", "xAI": "x.ai"}
 
@@ -69,65 +64,23 @@ async def credential(patient: Patient) -> Look:
 
 
 def find_key(patient: Patient, endpoint: Endpoint) -> str:
-    """The key as the daemon would read it: also where only systemd would hand it over. Raises KeyUnavailable."""
-    try:
-        return endpoint_key(endpoint, patient.environ)
-    except KeyUnavailable:
-        name = endpoint.key.credential
-        if name is None or "/" in name or patient.environ.get("CREDENTIALS_DIRECTORY"):
-            raise
-        for file in _credentials(patient, name):
-            if file.is_file():
-                place = {**patient.environ, "CREDENTIALS_DIRECTORY": str(file.parent)}
-                return endpoint_key(evolve(endpoint, key=evolve(endpoint.key, credential=file.name)), place)
-        sealed = (patient.path(place) / _loaded_from(name) for place in _ENCRYPTED_PLACES)
-        key = next(filter(None, (_decrypted(file, name) for file in sealed)), None)
-        if key is None:
-            raise
-        return key
-
-
-def _credentials(patient: Patient, name: str) -> Iterator[Path]:
-    """Where the unit's credential may lie: as systemd handed it over, then as it finds it."""
-    yield patient.path(f"/run/credentials/{patient.unit}") / name
-    for place in _CREDENTIAL_PLACES:
-        yield patient.path(place) / _loaded_from(name)
-
-
-def _loaded_from(name: str) -> str:
-    """The unit's LoadCredential= and LoadCredentialEncrypted= take it from a file of this name."""
-    return f"kioskd-{name}"
+    """As the daemon of the examined machine would read it. Raises KeyUnavailable."""
+    return stored_key.find_key(endpoint, patient.environ, patient.root, patient.unit)
 
 
 def _open_to_others(patient: Patient, endpoint: Endpoint) -> Path | None:
     """The credential's file, where anybody may read it. (A key file of the settings is judged as it is read.)"""
-    for place in _CREDENTIAL_PLACES if endpoint.key.credential else ():
-        file = patient.path(place) / _loaded_from(str(endpoint.key.credential))
+    for place in stored_key.PLAIN_PLACES if endpoint.key.credential else ():
+        file = patient.path(place) / stored_key.stored_as(str(endpoint.key.credential))
         with contextlib.suppress(OSError):
             if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 return file
     return None
 
 
-def _decrypted(sealed: Path, name: str) -> str | None:
-    """What systemd-creds makes of it; None where there is nothing, or this user may not."""
-    if not sealed.is_file():
-        return None
-    try:
-        done = subprocess.run(
-            ["systemd-creds", "decrypt", f"--name={name}", str(sealed), "-"],
-            capture_output=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("ascii", "replace").strip() or None
-
-
 def _put_key(endpoint: Endpoint) -> str:
     if endpoint.key.credential is not None:
-        file = f"/etc/credstore/{_loaded_from(endpoint.key.credential)}"
+        file = f"/etc/credstore/{stored_key.stored_as(endpoint.key.credential)}"
         return f"sudo install -D -m 600 /dev/stdin {file}   # paste, Ctrl-D; then: sudo systemctl restart kioskd"
     if endpoint.key.file is not None:
         return f"sudo install -m 600 -o kioskd /dev/stdin {endpoint.key.file}"

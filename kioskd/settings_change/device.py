@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,6 +12,7 @@ from attrs import frozen
 from kioskd.config.pins import bcm_number
 from kioskd.config.schema import LampKind, Settings
 from kioskd.config.secrets import KeyUnavailable
+from kioskd.stored_key import find_key
 
 _CARD = re.compile(r"[A-Za-z0-9_]+:(?:CARD=)?([A-Za-z0-9_]+)(?:,(?:DEV=)?([0-9]+))?")
 _WAYS = {"microphone": "capture", "speaker": "playback"}
@@ -150,17 +150,13 @@ def _by_gpioinfo() -> dict[int, str]:
 
 
 def _keys(settings: Settings, environ: Mapping[str, str] | None) -> Iterator[Complaint]:
-    from kioskd.doctor.basics import find_key
-    from kioskd.doctor.patient import Patient
-
-    patient = Patient(Path(), settings, environ=environ if environ is not None else dict(os.environ))
     for number, endpoint in enumerate(settings.endpoints):
         if endpoint.key.environment and environ is None:
             continue  # the service's environment isn't this command's
         if endpoint.key.credential and _is_stored(endpoint.key.credential):
             continue
         try:
-            find_key(patient, endpoint)
+            find_key(endpoint, environ)
         except KeyUnavailable as error:
             yield Complaint(f"endpoints[{number}].key", str(error))
 
