@@ -65,7 +65,7 @@ def sound_server_frozen(stage: Stage) -> Evidence:
 
 def _press_and_say(stage: Stage, word: str, ms: int = 0) -> None:
     held = ms or 6000
-    stage.machine.run(f"systemd-run -q --unit lab-press --collect kioskd press --ms {held}", check=True)
+    stage.machine.run(f"systemd-run -q --collect kioskd press --ms {held}", check=True)
     until("listening", lambda: stage.machine.look("status").get("state") == "listening", 20, every=0.1)
     stage.machine.look("say", f"/lab/{word}.wav")
 

@@ -119,7 +119,7 @@ def secret_is_kept(stage: Stage) -> Evidence:
 
 def flight_of_a_killed_turn(stage: Stage) -> Evidence:
     """kill -9 in mid-turn: after the restart the flight record of that turn is there."""
-    press = "systemd-run -q --unit lab-press --collect kioskd press --ms 8000"
+    press = "systemd-run -q --collect kioskd press --ms 8000"
     stage.machine.run(press)
     until("listening", lambda: stage.machine.look("status").get("state") == "listening", 20, every=0.2)
     begun = time.monotonic()

@@ -77,7 +77,7 @@ def volume_while_speaking(stage: Stage, laptop: Laptop) -> Evidence:
     expect(done.code == 0, str(done))
     known = set(stage.simulator.record.glob("sent-*.wav"))
     with hearing.listening(stage, stage.out / "volume.raw") as ear:
-        stage.machine.run("systemd-run -q --unit lab-press --collect kioskd press --ms 6000")
+        stage.machine.run("systemd-run -q --collect kioskd press --ms 6000")
         until("listening", lambda: stage.machine.look("status").get("state") == "listening", 20, every=0.1)
         stage.machine.look("say", "/lab/story.wav")
         until("speaking", lambda: stage.machine.look("status").get("state") == "speaking", 60, every=0.1)
