@@ -40,7 +40,7 @@ MODULES = [
     *("configfs", "snd-aloop", "snd-dummy", "softdog", "sch_netem"),
 ]
 PI_IMAGE_MB = 2048
-EXTRAS = ("local", "http", "tools", "watch")
+EXTRAS = ("local", "http", "tools", "watch", "metrics")
 MAKE_WHEELS = '''set -e
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1
 export PYPI=1  # lgpio, which has no wheel for 3.13, then builds its library too
