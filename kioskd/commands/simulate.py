@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         from kioskd.simulator.faults.script import load_script
         from kioskd.simulator.settings import SimulatorError, SimulatorSettings
     except ImportError as error:
-        package, remedy = str(error.name).partition(".")[0], "install kioskd with its extra: pip install 'kioskd[simulator]'"
+        package = str(error.name).partition(".")[0]
+        remedy = "install kioskd with its extra: pip install 'kioskd[simulator]'"
         return exits.complain(f"kioskd simulate needs the package {package}; {remedy}", exits.FAILED)
     if options.list_faults:
         return _list_faults()

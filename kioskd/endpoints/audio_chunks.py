@@ -25,6 +25,7 @@ from kioskd.realtime.replay import CONTINUE, Said
 VOICE = "marin"  # where the settings name none: the wire wants one
 REMEMBERED = 50  # answers: as many as the settings let a conversation have
 MARGIN_S = 30.0  # before an answer's sound is gone there
+_TIME_MAX = 1e12  # seconds
 _QUANTUM = 4  # characters of base64 that are whole bytes
 
 
@@ -171,4 +172,6 @@ def _sound(pcm: bytes) -> dict[str, Any]:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _TIME_MAX:
+        return None
+    return float(value)

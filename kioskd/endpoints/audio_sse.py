@@ -16,16 +16,17 @@ from kioskd.dialogue.events import Usage
 from kioskd.endpoints import audio_chunks
 from kioskd.endpoints.answering import Finished, Question, Sound, Take, Words
 from kioskd.endpoints.audio_chunks import Remembered, SpokenAnswer, Transcribed
-from kioskd.endpoints.failures import told_in_answer
+from kioskd.endpoints.failures import refuses_field, told_in_answer
 from kioskd.endpoints.http_stream import EVENT_STREAM, Answer, open_stream, request_for
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.port import Utterance
 from kioskd.endpoints.text.chat_chunks import AnswerError
+from kioskd.endpoints.text.chat_stream import read_chunks
 from kioskd.endpoints.text.checking import KeyCheck
 from kioskd.endpoints.text.model import Finish, Message, ModelError, Role, TextEvent, ToolCall, ToolOffer
 from kioskd.endpoints.text.shops import with_hint
 from kioskd.endpoints.toolbox import ROUNDS_MAX, Toolbox, results_of, summed
-from kioskd.endpoints.voice.helper import HelperOverHttp, refuses_field
+from kioskd.endpoints.voice.helper import HelperOverHttp
 
 _LOST = (Kind.LOST, Kind.SILENCE)
 _GONE = frozenset({400, 404})  # for an answer that is named by its sound and no longer kept
@@ -124,7 +125,7 @@ class AudioSse:
                 message = f"{self._settings.name}: answers in words only; is the model one that speaks?"
                 raise ModelError(Failure(Kind.SETTINGS, message))
             return Finished.COMPLETE
-        if not turn.sounded:
+        if not turn.sounded and not found.finished:
             raise ModelError(Failure(Kind.LOST, f"{self._settings.name}: its answer ended before it was heard"))
         return Finished.TRUNCATED if found.finished else Finished.CUT
 
@@ -164,10 +165,7 @@ class AudioSse:
                 text = (await answer.body()).decode("utf-8", "replace")
                 turn.take_all(found, _told(answer, found.whole, text))
                 return
-            async for data in answer.events():
-                turn.take_all(found, _told(answer, found.feed, data))
-                if found.done or (found.finished and found.has_usage):
-                    return
+            await read_chunks(answer, found, lambda data: turn.take_all(found, _told(answer, found.feed, data)))
 
 
 def _told(answer: Answer, read: Callable[[str], list[TextEvent]], data: str) -> list[TextEvent]:

@@ -13,6 +13,7 @@ from kioskd.config.secrets import mask_keys
 from kioskd.endpoints.policy import LIMIT_CODES, TROUBLE_CODES, Failure, Kind, most_telling
 
 EXCERPT_CHARACTERS = 200  # of an error's body: enough for its message
+_UNKNOWN_FIELD = frozenset({400, 404, 405, 406, 415, 422, 501})  # where the words behind name the field
 _LEAST_SECRET = 8  # shorter header values ("realtime=v1" is longer, but no harm to mask) are no secrets
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -70,6 +71,11 @@ def told_by_endpoint(code: str, message: str, setting_up: bool) -> Failure:
     """A fatal error event; `setting_up`: it came in place of `session.updated`."""
     rejected = setting_up and code not in (*LIMIT_CODES, *TROUBLE_CODES)
     return Failure(Kind.SETTINGS if rejected else Kind.ERROR, message, code=code)
+
+
+def refuses_field(failure: Failure, field: str) -> bool:
+    """Whether the request was refused for the sake of this field ("upstream failed" says nothing of a stream)."""
+    return failure.status in _UNKNOWN_FIELD and re.search(rf"\b{field}", failure.message.lower()) is not None
 
 
 def retry_after_s(value: str | None, date: str | None) -> float | None:

@@ -38,7 +38,7 @@ class Exchange:
             return self.answer if self.whole or not self.answer else self.answer + CUT
         share = max(0.0, self.heard_ms / self.sounded_ms)
         words = self.answer[: round(len(self.answer) * share)]
-        return words.rpartition(" ")[0] + INTERRUPTED if words else ""
+        return (words.rpartition(" ")[0] or words) + INTERRUPTED if words else ""
 
 
 @define(eq=False)
@@ -56,6 +56,12 @@ class History:
             self._exchanges.append(Exchange(turn, words, sound))
             del self._exchanges[: -(self.settings.history_turns + 1)]  # the one under way doesn't count yet
             self._let_go_of_old_sound()
+
+    def again(self, turn: int) -> None:
+        """A question is asked anew: what was written of its answer, and not heard, is written anew."""
+        exchange = self._of(turn)
+        if exchange is not None and not exchange.sounded_ms:
+            exchange.answer = ""
 
     def said(self, turn: int, speaker: Speaker, text: str) -> None:
         """The whole text of a question or an answer."""
@@ -105,11 +111,14 @@ class History:
         said: list[Said] = []
         characters = self.settings.history_characters
         for exchange in reversed(self._answered()):
-            characters -= len(exchange.question) + len(exchange.heard_text)
+            words = exchange.heard_text
+            if not said:  # of the latest answer at least its end: what goes on is what comes after it
+                words = _end_of(words, characters - len(exchange.question))
+            characters -= len(exchange.question) + len(words)
             if characters < 0:
                 break
-            if exchange.heard_text:
-                said.append(Said(Speaker.KIOSK, exchange.heard_text))
+            if words:
+                said.append(Said(Speaker.KIOSK, words))
             if exchange.question:
                 said.append(Said(Speaker.VISITOR, exchange.question))
             elif exchange.sound is not None:  # as much of it as `asked` has kept
@@ -131,3 +140,11 @@ class History:
 
     def _of(self, turn: int) -> Exchange | None:
         return next((exchange for exchange in self._exchanges if exchange.turn == turn), None)
+
+
+def _end_of(text: str, characters: int) -> str:
+    """As many whole words of its end as there is room for."""
+    if len(text) <= characters:
+        return text
+    end = text[-characters:] if characters > 0 else ""
+    return end.partition(" ")[2] or end

@@ -185,7 +185,11 @@ ROWS: tuple[Row, ...] = (
     Row(_status(403), _owner(ACCESS_REMEDY), "a key without access, or a firewall's own answer"),
     Row(_status(404, 405, 410, 426), _owner(URL_REMEDY), "there is no such door, or it is not a WebSocket's"),
     Row(_status(301, 302, 303, 307, 308), _owner(URL_REMEDY), "following a redirection would hand the key to another"),
-    Row(_status(400), _owner(SETTINGS_REMEDY), "the request is made of the settings: they are what is wrong"),
+    Row(
+        _status(400, 406, 413, 415, 422),
+        _owner(SETTINGS_REMEDY),
+        "the request is made of the settings: they are what is wrong",
+    ),
     Row(_closed(3000), _owner(KEY_REMEDY), "some relays close for a bad key without an error before"),
     Row(_closed(4000), _owner(MODEL_REMEDY), "missing_model, invalid_model, said by the close code alone"),
     Row(_kind(Kind.SETTINGS), _owner(REJECTED_REMEDY), "the same settings are rejected again"),

@@ -345,6 +345,7 @@ class TurnwiseEndpoint:
         answer = self._answer = _Answer(pending.turn)
         if self._history.revision != self._known_revision:
             answerer.forget()  # something was said, or not heard, of which its own side doesn't know
+        self._history.again(pending.turn)
         question = Question(pending.turn, pending.utterance, self._history.replay(), pending.heard)
         finished: Finished | None = None
         failure: Failure | None = None
@@ -389,6 +390,8 @@ class TurnwiseEndpoint:
             case Finished.CUT:
                 self._check_soon()
                 self._end_answer(answer, Ending.CUT, "the connection was lost in the middle of the answer")
+            case Finished.TRUNCATED if not answer.sounded:
+                self._fail_asked("the model ended its answer before a word of it (its limit of tokens, or its filter)")
             case _ if not answer.sounded and answer.understood:
                 self._fail_asked("answered without sound")
             case _ if not answer.sounded:  # the visitor's doing, which is no failure

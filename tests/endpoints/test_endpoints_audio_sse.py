@@ -250,6 +250,10 @@ async def test_how_an_answer_ends(telling, ends, finished):
     assert asker.sound and SOUND.startswith(asker.sound)
 
 
+async def test_a_model_that_ends_before_its_first_sound_is_no_lost_connection():
+    assert await Asker().run(says([part("content_filter"), "[DONE]"])) == [Finished.TRUNCATED]
+
+
 ERROR = {"error": {"message": f"overloaded {KEY}", "code": "server_error"}}
 
 

@@ -89,6 +89,22 @@ def test_what_an_interrupted_visitor_heard_is_an_estimate_and_marked(history):
     assert question == Said(Speaker.VISITOR, "Count!")
 
 
+def test_of_words_without_blanks_as_much_is_known_as_was_heard(history):
+    history.asked(1)
+    history.saying(1, "博物馆早上九点开门晚上五点关门")
+    history.sounded(1, 8000.0)
+    history.interrupted(1, 4000)
+    assert history.replay()[-1].text == "博物馆早上九点开" + INTERRUPTED
+
+
+def test_of_a_latest_answer_beyond_the_bound_the_end_counts():
+    history = History(evolve(SETTINGS, history_characters=100))
+    converse(history, 1, "Who?", " ".join(f"word{number}" for number in range(100)))
+    question, answer = history.replay()
+    assert question.text == "Who?"
+    assert 80 < len(answer.text) <= 96 and answer.text.startswith("word") and answer.text.endswith("word98 word99")
+
+
 def test_an_answer_that_was_heard_to_its_end_is_not_marked(history):
     converse(history, 1, ms=1000)
     history.interrupted(1, 1000)

@@ -130,6 +130,11 @@ def test_a_server_in_trouble_is_tried_again_unless_there_is_another(status: int)
     assert isinstance(judge(Failure(Kind.UPGRADE, "oops", status=status), 0, 0.5), NextEndpoint)
 
 
+@pytest.mark.parametrize("status", [400, 406, 413, 415, 422])
+def test_a_request_that_is_refused_for_what_it_is_is_refused_again(status: int) -> None:
+    assert isinstance(judge(Failure(Kind.ERROR, "unknown field", status=status), 0, 0.5), OwnerMustAct)
+
+
 @pytest.mark.parametrize("status", [408, 520, 524])
 def test_what_the_network_may_have_said_is_tried_again(status: int) -> None:
     assert isinstance(judge(Failure(Kind.UPGRADE, "oops", status=status), 0, 0.5), Retry)

@@ -15,7 +15,7 @@ from fake_peer import Reports, utterance
 
 from kioskd.config.schema import Conversation, Endpoint, EndpointKind
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Ending, Link, LinkChanged, Speaker, Transcript, Usage
-from kioskd.endpoints.answering import Finished, Heard
+from kioskd.endpoints.answering import Finished, Heard, Words
 from kioskd.endpoints.policy import KEY_PROBE_S, OWNER_PROBE_S, Failure, Kind
 from kioskd.endpoints.recovery import KEY_LOOK_S
 from kioskd.endpoints.turnwise import CHECK_EVERY_S, TurnwiseEndpoint
@@ -346,6 +346,25 @@ async def test_what_a_question_was_found_to_be_outlives_the_answerer_that_found_
         (2, ""),
     ]
     assert len(house.answerers) > 1
+
+
+async def test_an_answer_that_the_model_ended_before_it_sounded_is_not_asked_for_again(autojump_clock, open_house):
+    house = await open_house(fields={"finish": Finished.TRUNCATED, "extra": [Heard("something rude")]})
+    house.answerer.answer_to = lambda pcm: b""
+    house.ask(1)
+    assert (await house.ended(1)).ending is Ending.FAILED
+    assert len(house.questions) == 1
+    assert house.endpoint.status.link is Link.UP
+
+
+async def test_words_without_sound_are_written_anew_with_the_next_try(autojump_clock, open_house):
+    house = await open_house()
+    house.answerer.extra = [Words("The museum opens "), LOST]
+    house.ask(1)
+    await house.reports.until(AnswerAudio, turn=1)
+    house.endpoint.interrupt(1, 99)
+    await house.answered(2)
+    assert house.questions[-1].said[-1].text.startswith("word0")
 
 
 async def test_a_limit_of_the_model_is_told(autojump_clock, open_house):

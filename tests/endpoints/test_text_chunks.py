@@ -135,10 +135,16 @@ def test_tool_calls_are_put_together_from_their_pieces(arguments: str, cuts: lis
     assert finish is Finish.TOOL_CALLS
 
 
+@pytest.mark.parametrize("reason", ["length", "content_filter", "max_tokens"])
+def test_a_model_that_ends_before_its_first_word_means_it(reason: str) -> None:
+    assert read(last(reason), "[DONE]") == ([], Finish.STOPPED)
+    assert read(SHAPES["openai"]("Well"), last(reason))[1] is Finish.CUT
+
+
 def test_a_tool_call_that_was_cut_is_not_made() -> None:
     call = {"index": 0, "id": "c", "function": {"name": "door", "arguments": '{"open": tr'}}
-    for end in ([], [last("length")], ["[DONE]"]):
-        assert read({"choices": [{"delta": {"tool_calls": [call]}}]}, *end) == ([], Finish.CUT)
+    for end, finish in (([], Finish.CUT), ([last("length")], Finish.STOPPED), (["[DONE]"], Finish.CUT)):
+        assert read({"choices": [{"delta": {"tool_calls": [call]}}]}, *end) == ([], finish)
 
 
 def test_calls_behind_a_stop_are_calls() -> None:

@@ -171,6 +171,31 @@ async def test_an_error_behind_the_first_words_is_no_cut() -> None:
     assert (taken.text, caught.value.failure.code) == ("Hel", "server_error")
 
 
+async def test_what_was_begun_to_be_said_is_never_asked_for_again() -> None:
+    taken = Taken()
+    handle = streams(words("Hel"), {"error": {"message": "the stream was refused", "code": 400}})
+    async with http_server(handle) as server, running(ChatOverHttp(server.endpoint(), lambda: KEY)) as model:
+        with pytest.raises(ModelError):
+            await model.answer(question(), taken)
+        assert (taken.text, len(server.asked), model.streams) == ("Hel", 1, True)
+
+
+async def test_a_refusal_that_only_sounds_like_a_stream_is_told() -> None:
+    failure = (await refused(refuses(400, {"error": {"message": "Upstream request failed"}}))).failure
+    assert failure.status == 400
+
+
+@pytest.mark.parametrize("behind", [[], [words("")]])
+async def test_a_model_that_said_how_it_ended_is_not_waited_for(behind: list[object]) -> None:
+    async def handle(asked: Asked, stream: trio.SocketStream) -> None:
+        told = [words("Hello."), words("", "stop"), *behind]
+        await stream.send_all(STREAM + b"".join(chunk(event(one)) for one in told))
+        await trio.sleep_forever()
+
+    events, finish, _ = await ask(handle)
+    assert (events[0], finish) == (Delta("Hello."), Finish.WHOLE)
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "wait_s"),
     [
@@ -419,6 +444,9 @@ def serves(**doors: tuple[int, object]) -> Handler:
         (serves(models=(200, {"data": []})), ["/v1/auth/verify", "/v1/models"]),
         (serves(verify=(200, b"<html>"), models=(200, {"data": []})), ["/v1/auth/verify", "/v1/models"]),
         (serves(), ["/v1/auth/verify", "/v1/models"]),
+        (serves(models=(403, {"error": {"code": "missing_scope"}})), ["/v1/auth/verify", "/v1/models"]),
+        (serves(models=(401, {"error": {"message": "Missing scopes: x"}})), ["/v1/auth/verify", "/v1/models"]),
+        (serves(models=(200, {"credits": 10**400})), ["/v1/auth/verify", "/v1/models"]),
     ],
 )
 async def test_a_good_key_is_checked_where_that_can_be(handle: Handler, doors: list[str]) -> None:
@@ -436,6 +464,7 @@ async def test_a_good_key_is_checked_where_that_can_be(handle: Handler, doors: l
         (serves(verify=(401, {"error": {"message": "no", "code": "invalid_api_key"}})), 401),
         (serves(models=(401, {"error": "no"})), 401),
         (serves(verify=(429, {"error": "slow"})), 429),
+        (serves(verify=(403, b"<html>blocked")), 403),
         (serves(models=(503, b"down")), 503),
     ],
 )

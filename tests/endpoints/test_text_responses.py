@@ -142,7 +142,7 @@ def test_function_calls_come_at_the_end_and_once() -> None:
     _, events, finish = read(created(), done, ended(output=[item]))
     assert (events, finish) == ([CALL], Finish.TOOL_CALLS)
     assert read(created(), ended(output=[item]))[1:] == ([CALL], Finish.TOOL_CALLS)
-    assert read(created(), done, ended("incomplete"))[1:] == ([], Finish.CUT)
+    assert read(created(), done, ended("incomplete"))[1:] == ([], Finish.STOPPED)
 
 
 def test_words_that_come_only_at_the_end_are_taken_once() -> None:
@@ -165,7 +165,9 @@ def test_what_belongs_to_the_response_before_is_dropped() -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["type", "response", "item", "delta", "output", "content", "usage", "id", "error"]),
+                st.sampled_from(
+                    ["type", "response", "item", "delta", "output", "content", "usage", "id", "error", "item_id"]
+                ),
                 inner,
                 max_size=6,
             )

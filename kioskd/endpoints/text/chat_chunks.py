@@ -13,6 +13,7 @@ from kioskd.endpoints.text.model import Delta, Finish, TextEvent, ToolCall
 from kioskd.endpoints.text.tokens import usage_of
 
 DONE = "[DONE]"
+MORE_S = 0.25  # for what may follow the last chunk: its tokens, and [DONE]
 CALLS_MAX = 32  # of one answer: no model means more
 ARGUMENTS_MAX = 64 * 1024  # characters of one call's
 TEXT_MAX = 200_000  # characters: hours of speech
@@ -57,6 +58,11 @@ class ChatAnswer:
         """The model has said how it ended. Its usage may still follow."""
         return bool(self._reason)
 
+    @property
+    def over(self) -> bool:
+        """Nothing follows that would count."""
+        return self.done or (self.finished and self.has_usage)
+
     def feed(self, data: str) -> list[TextEvent]:
         """One chunk: an event's data, or a socket's message. What is no chunk says nothing. Raises AnswerError."""
         data = data.strip().removeprefix("data:").strip()
@@ -92,7 +98,9 @@ class ChatAnswer:
             events.append(self._usage)
         if calls and wants:
             return events, Finish.TOOL_CALLS
-        return events, Finish.WHOLE if self._reason in _WHOLE else Finish.CUT
+        if self._reason in _WHOLE:
+            return events, Finish.WHOLE
+        return events, Finish.STOPPED if self._reason and not self.spoke else Finish.CUT
 
     def _chunk(self, chunk: dict[str, Any]) -> Iterator[TextEvent]:
         if is_error(chunk):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 import trio
 
 from kioskd.config.schema import Endpoint, Transport
-from kioskd.endpoints.failures import told_in_answer
+from kioskd.endpoints.failures import refuses_field, told_in_answer
 from kioskd.endpoints.http_stream import EVENT_STREAM, Answer, HeldBackError, client_for, open_stream, request_for
 from kioskd.endpoints.loud import LoudOnce
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.text import chat_messages
 from kioskd.endpoints.text.chat_chunks import AnswerError, ChatAnswer
+from kioskd.endpoints.text.chat_stream import read_chunks
 from kioskd.endpoints.text.checking import KeyCheck
 from kioskd.endpoints.text.model import Finish, ModelError, Request, Take, TextEvent
 from kioskd.endpoints.text.shops import with_hint
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 FIRST_WORD_S = 6.0  # no byte of a stream until then: a proxy collects it; half of the time that a visitor waits
 PLAIN_FOR_S = 900.0  # a proxy that collects streams is not mended within minutes
-_NO_STREAM = frozenset({400, 404, 405, 406, 415, 422, 501})  # where the words behind name the stream
 _LOST = (Kind.LOST, Kind.SILENCE)
 
 
@@ -87,20 +87,27 @@ class ChatOverHttp:
             raise ModelError(Failure(Kind.KEY, str(error))) from None
 
     async def _streamed_or_plain(self, request: Request, key: str, take: Take) -> Finish:
+        spoke = False
+
+        def taking(event: TextEvent) -> None:
+            nonlocal spoke
+            spoke = True
+            take(event)
+
         try:
             try:
-                return await self._streamed(request, key, take)
+                return await self._streamed(request, key, taking)
             except ModelError as error:
-                if not (self._counts and _names(error.failure, "stream_options")):
+                if spoke or not (self._counts and refuses_field(error.failure, "stream_options")):
                     raise
                 self._counts = False
-                return await self._streamed(request, key, take)
+                return await self._streamed(request, key, taking)
         except HeldBackError as error:
             return await self._instead(error.failure, request, key, take)
         except _WrongTypeError as error:
             self._be_plain(error.failure)
         except ModelError as error:
-            if not _names(error.failure, "stream"):
+            if spoke or not refuses_field(error.failure, "stream"):  # what is asked again would be said again
                 raise
             self._be_plain(error.failure)
         return await self._plain(request, key, take)
@@ -133,11 +140,7 @@ class ChatOverHttp:
                 message = f"{answer.host}: answers with {kind} where a stream of events was asked for"
                 raise _WrongTypeError(Failure(Kind.LOST, message))
             try:
-                async for data in answer.events():
-                    for event in _told(answer, found, data):
-                        take(event)
-                    if found.done or (found.finished and found.has_usage):
-                        break
+                await read_chunks(answer, found, lambda data: _hand_on(_told(answer, found, data), take))
             except ModelError as error:
                 if error.failure.kind not in _LOST or not (found.spoke or found.finished):
                     raise
@@ -157,8 +160,7 @@ class ChatOverHttp:
             events = found.whole(body)
         except AnswerError as error:
             raise ModelError(told_in_answer(answer.host, error.told, answer.sent)) from None
-        for event in events:
-            take(event)
+        _hand_on(events, take)
         return _end(found, take)
 
 
@@ -175,11 +177,10 @@ def _told(answer: Answer, found: ChatAnswer, data: str) -> list[TextEvent]:
 
 def _end(found: ChatAnswer, take: Take) -> Finish:
     events, finish = found.end()
-    for event in events:
-        take(event)
+    _hand_on(events, take)
     return finish
 
 
-def _names(failure: Failure, word: str) -> bool:
-    """Whether it refuses the request for the sake of this field."""
-    return failure.status in _NO_STREAM and word in failure.message.lower()
+def _hand_on(events: Iterable[TextEvent], take: Take) -> None:
+    for event in events:
+        take(event)

@@ -13,13 +13,12 @@ from kioskd.config.schema import Endpoint
 from kioskd.endpoints.failures import told_in_answer
 from kioskd.endpoints.policy import Kind
 from kioskd.endpoints.text import chat_messages
-from kioskd.endpoints.text.chat_chunks import AnswerError, ChatAnswer
+from kioskd.endpoints.text.chat_chunks import MORE_S, AnswerError, ChatAnswer
 from kioskd.endpoints.text.kept_socket import KeptSocket, Wire
 from kioskd.endpoints.text.model import Finish, ModelError, Request, Take
 from kioskd.endpoints.text.patience import Patience
 from kioskd.endpoints.text.shops import with_hint
 
-MORE_S = 0.25  # for what may follow the last chunk: its tokens, and [DONE]
 _NAMES_ITS_MODEL = "/ws/stream"  # the one path that wants the model in the address, too
 _LOST = (Kind.LOST, Kind.SILENCE)
 
@@ -97,7 +96,7 @@ class ChatOverSocket:
         return finish
 
     async def _read(self, wire: Wire, found: ChatAnswer, patience: Patience, take: Take) -> None:
-        while not found.done and not (found.finished and found.has_usage):
+        while not found.over:
             until, waited = patience.next(began=found.began)
             if found.finished:
                 with trio.move_on_after(MORE_S):

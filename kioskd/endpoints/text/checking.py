@@ -10,7 +10,7 @@ from attrs import evolve
 
 from kioskd.config.schema import Auth, Endpoint
 from kioskd.endpoints.http_stream import open_stream, request_for
-from kioskd.endpoints.policy import LIMIT_CODES
+from kioskd.endpoints.policy import LIMIT_CODES, Failure
 from kioskd.endpoints.text.model import ModelError
 from kioskd.endpoints.text.shops import with_hint
 
@@ -23,8 +23,9 @@ _DOORS = (  # what of an address is the door, and not the house; the longer firs
     "/stream",
     "/ws",
 )
+CREDITS_MAX = 1e15  # no account holds more, and a float takes no number of a thousand digits
 BODY_MAX = 4 * 2**20  # a gateway's list of models is long
-_TELLING = frozenset({401, 402, 403, 429})  # what is said of the key or the account, and not of the address
+_TELLING = frozenset({402, 429})  # what is said of the account, and not of the address
 
 
 def house_of(url: str) -> str:
@@ -63,19 +64,37 @@ class KeyCheck:
                     found = _object(await answer.body(BODY_MAX))
             except ModelError as error:
                 failure = with_hint(error.failure, request.url.host, key)
-                status = failure.status
-                if status is None or status in _TELLING or failure.code in LIMIT_CODES or status >= 500:
+                if _is_telling(failure):
                     raise ModelError(failure) from None
                 self._addresses.remove(url)
                 continue
             if found is None:  # a site that has a page for everything
                 self._addresses.remove(url)
                 continue
-            credits_left = found.get("credits")
-            if isinstance(credits_left, (int, float)) and not isinstance(credits_left, bool):
-                self.credits = float(credits_left)
+            self._note_credits(found.get("credits"))
             self.asked = urlsplit(url).path
             return
+
+    def _note_credits(self, told: object) -> None:
+        if isinstance(told, (int, float)) and not isinstance(told, bool) and told < CREDITS_MAX:
+            self.credits = float(told)
+
+
+def _is_telling(failure: Failure) -> bool:
+    """Whether questions would fare the same.
+
+    A key may be good for questions, and not for lists of models: an interface says 403, or names the scope. A 403
+    without an error in it is a firewall's, and counts for all that lies behind.
+    """
+    status = failure.status
+    match status:
+        case None:
+            return True
+        case 401:
+            return "scope" not in failure.message.lower()
+        case 403:
+            return failure.code is None
+    return status in _TELLING or failure.code in LIMIT_CODES or status >= 500
 
 
 def _object(body: bytes) -> dict[str, object] | None:

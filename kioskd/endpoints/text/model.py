@@ -79,6 +79,7 @@ class Finish(Enum):
     WHOLE = "whole"
     TOOL_CALLS = "tool calls"  # their results are wanted; the answer follows in the next request
     CUT = "cut"  # by a limit, or by a connection that went away in the middle
+    STOPPED = "stopped"  # by a limit or a filter of the model's before its first word: the same question ends so again
 
 
 class ModelError(Exception):

@@ -115,7 +115,7 @@ class ResponseAnswer:
     status: str = field(default="", init=False)
     """How it ended; empty while it goes on."""
     _of_stale: set[str] = field(factory=set, init=False)  # items of the response before
-    _spoken: set[tuple[object, object]] = field(factory=set, init=False)  # parts whose words came piece by piece
+    _spoken: set[tuple[str, str]] = field(factory=set, init=False)  # parts whose words came piece by piece
     _calls: dict[str, ToolCall] = field(factory=dict, init=False)
     _usage: Usage | None = field(default=None, init=False)
 
@@ -149,7 +149,9 @@ class ResponseAnswer:
             events.append(self._usage)
         if calls:
             return events, Finish.TOOL_CALLS
-        return events, Finish.WHOLE if self.status == "completed" else Finish.CUT
+        if self.status == "completed":
+            return events, Finish.WHOLE
+        return events, Finish.STOPPED if self.status == "incomplete" and not self.spoke else Finish.CUT
 
     def known(self, request: Request) -> Known | None:
         """What the server knows from now on, where the answer is whole."""
@@ -171,7 +173,7 @@ class ResponseAnswer:
         return bool(self.response_id) and said_id != self.response_id
 
     def _event(self, kind: str, event: dict[str, Any]) -> Iterator[TextEvent]:
-        part = (event.get("item_id"), event.get("content_index"))
+        part = (str(event.get("item_id")), str(event.get("content_index")))
         if kind in _DELTAS:
             self._spoken.add(part)
             yield from self._say(event.get("delta"))

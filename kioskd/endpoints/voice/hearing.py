@@ -14,13 +14,13 @@ import trio
 from attrs import frozen
 
 from kioskd.config.schema import Endpoint
-from kioskd.endpoints.failures import told_in_answer
+from kioskd.endpoints.failures import refuses_field, told_in_answer
 from kioskd.endpoints.http_stream import EVENT_STREAM, Answer, open_stream, request_for
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.port import Utterance
 from kioskd.endpoints.text.chat_chunks import is_error
 from kioskd.endpoints.text.model import ModelError
-from kioskd.endpoints.voice.helper import HelperOverHttp, hearing_endpoint, refuses_field
+from kioskd.endpoints.voice.helper import HelperOverHttp, hearing_endpoint
 from kioskd.endpoints.voice.sentences import encodable
 from kioskd.endpoints.voice.wav import HEADER_BYTES, wav_of
 

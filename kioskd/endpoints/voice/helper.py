@@ -16,7 +16,6 @@ from kioskd.endpoints.text.model import ModelError
 HEARING_PATH = "/v1/audio/transcriptions"
 SPEECH_PATH = "/v1/audio/speech"
 _PLAIN_SCHEMES = {"wss": "https", "ws": "http"}
-_UNKNOWN_FIELD = frozenset({400, 415, 422})  # where the words behind name the field
 
 
 def hearing_endpoint(settings: Endpoint) -> Endpoint:
@@ -74,8 +73,3 @@ class HelperOverHttp:
             return self._read_key()
         except (OSError, ValueError) as error:
             raise ModelError(Failure(Kind.KEY, str(error))) from None
-
-
-def refuses_field(failure: Failure, field: str) -> bool:
-    """Whether the request was refused for the sake of this field."""
-    return failure.status in _UNKNOWN_FIELD and field in failure.message.lower()

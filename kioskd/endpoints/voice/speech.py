@@ -13,12 +13,12 @@ import trio
 from attrs import define, field, frozen
 
 from kioskd.config.schema import Endpoint
-from kioskd.endpoints.failures import told_in_answer
+from kioskd.endpoints.failures import refuses_field, told_in_answer
 from kioskd.endpoints.http_stream import Answer, open_stream, request_for
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.text.chat_chunks import is_error
 from kioskd.endpoints.text.model import ModelError
-from kioskd.endpoints.voice.helper import HelperOverHttp, refuses_field, speech_endpoint
+from kioskd.endpoints.voice.helper import HelperOverHttp, speech_endpoint
 from kioskd.endpoints.voice.wav import RATE_HZ, SAMPLE_BYTES
 
 CHARACTERS_MAX = 4096  # of one request: the endpoint's own bound
