@@ -14,6 +14,7 @@ from pathlib import Path
 from attrs import frozen
 
 ENCRYPT_S = 30.0  # a TPM takes seconds
+MAX_NAMES = 16  # systemd takes 1 MB of credentials for a unit; beyond it the unit doesn't start
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DROP_IN = """\
 # By `kioskd secret set {name}`.
@@ -57,6 +58,7 @@ class SecretsStore:
         """
         if not NAME.fullmatch(name):
             raise StoreError(f"{name[:70]!r} is no name of a secret: use a-z, 0-9 and -, such as api-key")
+        self._make_room(name)
         plain, encrypted = self._plain / f"kioskd-{name}", self._encrypted / f"kioskd-{name}"
         try:
             if self._encrypt(name, value, encrypted):
@@ -75,6 +77,16 @@ class SecretsStore:
             raise StoreError(f"{where}: {error.strerror}; nothing was changed. {remedy}") from None
         self._let_systemd_know()
         return stored
+
+    def _make_room(self, name: str) -> None:
+        """Raises StoreError for one name too many."""
+        kept = sorted(path.stem.removeprefix("secret-") for path in self._drop_ins.glob("secret-*.conf"))
+        if name not in kept and len(kept) >= MAX_NAMES:
+            raise StoreError(
+                f"{name!r} would be secret number {len(kept) + 1}, and a service starts with {MAX_NAMES} at most; take "
+                f"out one that no setting names, on the kiosk: sudo rm {self._drop_ins}/secret-NAME.conf (there are: "
+                f"{', '.join(kept)})"
+            )
 
     def _encrypt(self, name: str, value: str, path: Path) -> bool:
         """False where this machine can't."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import tempfile
 from pathlib import Path
@@ -28,13 +29,15 @@ def read_wav(path: Path, limit_s: float) -> bytes:
     try:
         if path.is_dir():
             raise WavError(path, "is a directory; name a WAV file in it")
-        with path.open("rb") as file:
+        with _opened(path) as file:
             _check_whole(path, file)
             pcm = _decoded(path, file, limit_s)
     except FileNotFoundError as error:
         raise WavError(path, "there is no such file") from error
     except OSError as error:
         raise WavError(path, f"can't be read ({error.strerror})") from error
+    except ValueError as error:
+        raise WavError(path, "is not the name of a file") from error
     if not pcm:
         raise WavError(path, "holds no sound; record it again")
     return pcm
@@ -61,6 +64,17 @@ def write_wav(path: Path, pcm: bytes) -> None:
         if partial is not None:
             partial.unlink(missing_ok=True)
         raise WavError(path, f"can't be written ({error.strerror})") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file. Raises WavError, OSError, and ValueError for what is no path."""
+    if path.exists() and not path.is_file():  # to open is to act: a FIFO waits for its writer, a watchdog is armed
+        raise WavError(path, "is not a regular file")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise WavError(path, "is not a regular file")
+    return file
 
 
 def _check_whole(path: Path, file: BinaryIO) -> None:

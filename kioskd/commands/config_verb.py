@@ -42,13 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _leave_nothing_to_chance() -> None:
-    """An environment of our own; and no file of root's is a key, whoever names it in the settings."""
+    """An environment of our own, no folder where a bare name could be a file, and no file of root's as a key."""
     from kioskd.config.secrets import take_keys_of
 
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     os.environ.clear()
     os.environ.update({"PATH": _PATH, "LANG": "C.UTF-8", **kept})
     os.umask(0o022)
+    os.chdir("/")
     try:
         take_keys_of(pwd.getpwnam(_DAEMON).pw_uid)
     except KeyError:

@@ -25,7 +25,7 @@ from kioskd.config.yaml_text import compose
 
 Path = tuple[str | int, ...]
 
-_PART = re.compile(r"([^.\[\]]+)((?:\[[0-9]+\])*)")
+_PART = re.compile(r"([^.\[\]]+)((?:\[[0-9]{1,9}\])*)")
 _PLAIN = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|true|false|null")
 _WIDE = 1_000_000  # a line is never folded
 _STEP = "  "
@@ -56,9 +56,12 @@ def _changed(text: str, key: str, value: str, name: str) -> str:
     wanted = plain(before)
     candidates: Iterator[str]
     if value:
-        kind = kind_at(path)
-        written = _written(value, kind)
-        _put(wanted, path, plain(yaml.compose(written, Loader=yaml.SafeLoader)), key)
+        try:
+            written = _written(value, kind_at(path))
+            meant = plain(yaml.compose(written, Loader=yaml.SafeLoader))
+        except (RecursionError, TypeError):  # too deep, or a list as a key
+            raise EditError(f"{key}: this value can't be read") from None
+        _put(wanted, path, meant, key)
         candidates = _with(text, path, written)
     else:
         if not _take_out(wanted, path):

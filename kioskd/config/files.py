@@ -33,6 +33,7 @@ def read_small_file(path: Path, limit: int) -> SmallFile:
     that may not be read, and for one that is larger.
     """
     try:
+        _expect_regular(path.stat())  # to open a device can do something: /dev/watchdog begins to count
         # O_NONBLOCK: opening a FIFO would otherwise wait for its writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):
@@ -41,12 +42,13 @@ def read_small_file(path: Path, limit: int) -> SmallFile:
         raise UnreadableFileError(f"may not be read by user id {os.geteuid()}; change its owner or its mode") from None
     except OSError as error:
         raise UnreadableFileError(f"can't be opened: {error.strerror}") from None
+    except UnreadableFileError:
+        raise
     except ValueError:
         raise UnreadableFileError("is not the name of a file") from None
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise UnreadableFileError("is not a regular file")
+        _expect_regular(found)
         content = _read_up_to(descriptor, limit + 1)
     except OSError as error:
         raise UnreadableFileError(f"can't be read: {error.strerror}") from None
@@ -55,6 +57,11 @@ def read_small_file(path: Path, limit: int) -> SmallFile:
     if len(content) > limit:
         raise UnreadableFileError(f"is larger than {limit} bytes; it is not what is wanted here")
     return SmallFile(content=content, mode=stat.S_IMODE(found.st_mode), owner=found.st_uid)
+
+
+def _expect_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableFileError("is not a regular file")
 
 
 def _read_up_to(descriptor: int, size: int) -> bytes:

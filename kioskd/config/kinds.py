@@ -16,15 +16,16 @@ _BETA_TEMPERATURES = (0.6, 1.2)
 Finding = tuple[str, str]  # the key below the endpoint, the message
 
 
-def check(endpoint: Endpoint) -> Iterator[Finding]:
-    """Every contradiction between an endpoint's kind and its other settings."""
+def check(endpoint: Endpoint, *, files: bool = True) -> Iterator[Finding]:
+    """Every contradiction between an endpoint's kind and its other settings; `files`: also with the files they name."""
     yield from _needed(endpoint)
     yield from _of_no_use(endpoint)
     yield from _temperature(endpoint)
     if endpoint.kind in AROUND_TEXT:
-        yield from _around_text(endpoint)
-    if endpoint.kind is EndpointKind.LOCAL and endpoint.faq is not None and (fault := fault_of_faq(endpoint.faq)):
-        yield "faq", f"{endpoint.faq} {fault}"
+        yield from _around_text(endpoint, files=files)
+    faq = endpoint.faq if files and endpoint.kind is EndpointKind.LOCAL else None
+    if faq is not None and (fault := fault_of_faq(faq)):
+        yield "faq", f"{faq} {fault}"
 
 
 def fault_of_faq(name: str) -> str:
@@ -74,7 +75,7 @@ def _temperature(endpoint: Endpoint) -> Iterator[Finding]:
         yield "temperature", f"must be from {low:g} to {high:g} in the dialect beta, not {endpoint.temperature:g}"
 
 
-def _around_text(endpoint: Endpoint) -> Iterator[Finding]:
+def _around_text(endpoint: Endpoint, *, files: bool) -> Iterator[Finding]:
     hearing, speech = endpoint.hearing, endpoint.speech
     for key, helper in (("hearing", hearing), ("speech", speech)):
         if helper.url is None:
@@ -89,7 +90,7 @@ def _around_text(endpoint: Endpoint) -> Iterator[Finding]:
     if hearing.by is By.LOCAL:
         if hearing.grammar is None:
             yield "hearing.grammar", "is missing; heard on this machine are the questions of an FAQ file: give its path"
-        elif fault := fault_of_faq(hearing.grammar):
+        elif files and (fault := fault_of_faq(hearing.grammar)):
             yield "hearing.grammar", f"{hearing.grammar} {fault}"
     elif hearing.grammar is not None:
         yield "hearing.grammar", "counts only where hearing.by is local; remove it, or set hearing.by: local"

@@ -18,8 +18,11 @@ from kioskd.config.yaml_text import MAX_BYTES, compose, decode, find_keys
 __all__ = ["Problem", "SettingsError", "load", "parse"]
 
 
-def load(path: Path | str) -> Settings:
-    """The settings in the file at `path`. Raises SettingsError, also for a file that is missing or unreadable."""
+def load(path: Path | str, *, files: bool = True) -> Settings:
+    """The settings in the file at `path`. Raises SettingsError, also for a file that is missing or unreadable.
+
+    `files`: whether to judge the files that the settings name; who has no use for them may not be able to read them.
+    """
     name = str(path)
     try:
         content = read_small_file(Path(path), MAX_BYTES).content
@@ -28,16 +31,16 @@ def load(path: Path | str) -> Settings:
         raise SettingsError([Problem(name, 0, "", message)]) from None
     except UnreadableFileError as error:
         raise SettingsError([Problem(name, 0, "", str(error))]) from None
-    return parse(decode(content, name), name)
+    return parse(decode(content, name), name, files=files)
 
 
-def parse(text: str, name: str) -> Settings:
+def parse(text: str, name: str, *, files: bool = True) -> Settings:
     """The settings in `text`; `name` is what problems call the file. Raises SettingsError, and nothing else."""
     text = text.removeprefix("\ufeff")
     leaks = find_keys(text, name)
     try:
         settings, lines = shape(migrated(compose(text, name), name), name)
-        problems = list(check(settings, lines))
+        problems = list(check(settings, lines, files=files))
     except SettingsError as error:
         raise SettingsError([*leaks, *error.problems]) from None
     if leaks or problems:

@@ -40,8 +40,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Finding = tuple[str, str]  # the key below the section, the message
 
 
-def check(settings: Settings, lines: Lines) -> Iterator[Problem]:
-    """Every contradiction in settings whose types and bounds are right."""
+def check(settings: Settings, lines: Lines, *, files: bool = True) -> Iterator[Problem]:
+    """Every contradiction in settings whose types and bounds are right; `files`: also with the files they name."""
     findings: list[Finding] = [
         *_below("conversation", _conversation(settings.conversation)),
         *_below("audio", _audio(settings.audio)),
@@ -54,7 +54,7 @@ def check(settings: Settings, lines: Lines) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for number, endpoint in enumerate(settings.endpoints):
         section = f"endpoints[{number}]"
-        findings += _below(section, _endpoint(endpoint))
+        findings += _below(section, _endpoint(endpoint, files=files))
         earlier = first.setdefault(endpoint.name, number)
         if earlier != number:
             findings.append((f"{section}.name", f"{endpoint.name} is already the name of endpoints[{earlier}]"))
@@ -125,12 +125,12 @@ def _panel(panel: Panel) -> Iterator[Finding]:
             used[number] = key
 
 
-def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
+def _endpoint(endpoint: Endpoint, *, files: bool) -> Iterator[Finding]:
     if not _ENDPOINT_NAME.fullmatch(endpoint.name):
         yield "name", "must be 1 to 32 of a-z, 0-9 and -, and not begin with -"
     yield from addresses.check(endpoint)
     yield from _key(endpoint.key)
-    yield from kinds.check(endpoint)
+    yield from kinds.check(endpoint, files=files)
     for key in ("hearing", "speech"):
         if (source := getattr(endpoint, key).key) is not None:
             yield from ((f"{key}.{inner}", message) for inner, message in _key(source))
@@ -142,7 +142,7 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Finding]:
             yield f"http.{part}", f"must not be more than http.total_timeout_s ({endpoint.http.total_timeout_s:g} s)"
     if endpoint.proxy is not None:
         yield from _proxy(endpoint.proxy)
-    if endpoint.extra_ca is not None and (fault := _fault_of_ca(endpoint.extra_ca)):
+    if files and endpoint.extra_ca is not None and (fault := _fault_of_ca(endpoint.extra_ca)):
         yield "extra_ca", f"{endpoint.extra_ca} {fault}"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 # ALSA's plugins `file` and `tee` write any file, and run any command (a file named "|..."): whoever may change the
-# settings could do that, too, and as root once root's doctor tries the device. None of them works without a path.
+# settings could do that, too, and as root once root's doctor tries the device. A name without a slash is a path as
+# well, in the folder that the program stands in, and "pcm.file" is another name of "file".
 _NAME = re.compile(r"[A-Za-z0-9_.,:=@+ -]{1,200}")
-_WRITES_FILES = re.compile(r"(?<![A-Za-z0-9_.-])(?:file|tee)(?![A-Za-z0-9_.-])")
+_WRITES_FILES = re.compile(r"(?<![A-Za-z0-9_-])(?:file|tee)(?![A-Za-z0-9_-])")
 
 
 def trouble_with(name: str) -> str:

@@ -18,6 +18,8 @@ _REFERENCES = ("$ref", "$dynamicRef")
 _IDENTITIES = ("$id", "$anchor", "$dynamicAnchor", "$vocabulary")
 _MEMBERS = ("properties", "patternProperties", "$defs", "dependentSchemas")  # names of the owner's own choice below
 
+_UNCHECKED = "can't be checked: the package jsonschema is not installed (scripts/install --extras ...,tools)"
+
 Finding = tuple[str, str]  # the key below the section, the message
 
 
@@ -26,6 +28,8 @@ def check(tools: Tools, conversation: Conversation) -> Iterator[Finding]:
     patience = min(("answer_timeout_s", "answer_stall_s"), key=lambda part: float(getattr(conversation, part)))
     patience_s = getattr(conversation, patience)
     taken = {each.value: f"{each.value} is built in" for each in BuiltIn}
+    if tools.built_in and not _can_check():
+        yield "built_in", _UNCHECKED
     for number, action in enumerate(tools.actions):
         section = f"actions[{number}]"
         if not _NAME.fullmatch(action.name):
@@ -64,6 +68,15 @@ def _answer(tools: Tools) -> Iterator[Finding]:
         yield "answer_spoken", f"answer_schema has no property {tools.answer_spoken}: nothing could be spoken"
 
 
+def _can_check() -> bool:
+    """Whether a call's arguments can be held against a schema here: without that, every call would fail."""
+    try:
+        import jsonschema  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _schema(schema: Mapping[str, Any], *, of: str) -> Iterator[Finding]:
     """What keeps this from being a JSON Schema of an object that can be checked here, without asking anybody."""
     if schema.get("type") != "object":
@@ -71,12 +84,12 @@ def _schema(schema: Mapping[str, Any], *, of: str) -> Iterator[Finding]:
     if schema.get("$schema", SCHEMA_DIALECT) != SCHEMA_DIALECT:
         yield ".$schema", f'must be "{SCHEMA_DIALECT}", or left out'
     yield from _foreign(schema, "")
-    try:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
-    except ImportError:
-        yield "", "can't be checked: the package jsonschema is not installed (scripts/install --extras ...,tools)"
+    if not _can_check():
+        yield "", _UNCHECKED
         return
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:

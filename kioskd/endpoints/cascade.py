@@ -111,6 +111,12 @@ def _message(said: Said) -> Message:
     return Message(Role.VISITOR, said.text or UNWRITTEN)
 
 
+def _unfenced(text: str) -> str:
+    """JSON without the fence that models put around it where a gateway doesn't hand on what format is wanted."""
+    text = text.strip()
+    return text.partition("\n")[2].rpartition("```")[0] if text.startswith("```") else text
+
+
 @define(eq=False)
 class _Sentence:
     """One at the voice. What it sounds like is kept until its turn comes."""
@@ -226,23 +232,26 @@ class _Turn:
         return None if enough.cancel_called else finish
 
     async def _end(self, finish: Finish | None, text: str) -> Finished:
+        if finish is Finish.STOPPED:
+            return Finished.TRUNCATED
         if self._structured is not None:
-            await self._show(self._structured, text)
+            await self._show(self._structured, _unfenced(text), whole=finish is Finish.WHOLE)
         if finish is None:
             return Finished.TRUNCATED
         return Finished.CUT if finish is Finish.CUT else Finished.COMPLETE
 
-    async def _show(self, structured: Structured, text: str) -> None:
+    async def _show(self, structured: Structured, text: str, *, whole: bool) -> None:
         """The answer is an object: one part of it is said, all of it goes to a tool. Raises ModelError for none."""
         try:
             said = json.loads(text)[structured.spoken]
         except (ValueError, RecursionError, TypeError, LookupError):
             said = None
         if not isinstance(said, str):
-            raise ModelError(Failure(Kind.ERROR, "the model's answer doesn't satisfy tools.answer_schema"))
+            kind = Kind.SETTINGS if whole else Kind.LOST  # one that was cut may come whole the next time
+            raise ModelError(Failure(kind, "the model's answer doesn't satisfy tools.answer_schema"))
         self._put([*self._splitter.add(encodable(said)), *self._splitter.end()])
         if self._toolbox is not None:
-            await self._toolbox.call(self._turn, ToolCall(f"answer-{self._turn}", structured.action, text))
+            await self._toolbox.answer(self._turn, text)
 
     def _put(self, pieces: Sequence[Piece]) -> None:
         if pieces:

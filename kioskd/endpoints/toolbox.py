@@ -17,11 +17,10 @@ TOO_MANY = '{"error": "too many calls at once; this one was not run"}'
 
 @frozen
 class Structured:
-    """Answers are JSON that satisfies `schema`: the member `spoken` is said, the whole goes to the tool `action`."""
+    """Answers are JSON that satisfies `schema`: the member `spoken` is said, the whole goes to `Toolbox.answer`."""
 
     schema: Mapping[str, Any] = field(hash=False)
     spoken: str
-    action: str
 
 
 class Toolbox(Protocol):
@@ -36,7 +35,10 @@ class Toolbox(Protocol):
         """What an answer in text has to be; None: plain words."""
 
     async def call(self, turn: int, call: ToolCall) -> str:
-        """Run it: its result as JSON text, or the words for the model where it failed. Never raises."""
+        """Run it, if it is offered: its result as JSON, or the words for the model where it failed. Never raises."""
+
+    async def answer(self, turn: int, text: str) -> None:
+        """Hand a structured answer to the action that takes them, which no model can call. Never raises."""
 
 
 async def results_of(toolbox: Toolbox, turn: int, calls: Sequence[ToolCall]) -> list[str]:

@@ -7,6 +7,7 @@ held against pocketsphinx' dictionary only by the recogniser.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import unicodedata
@@ -128,7 +129,7 @@ class _Reader:
             raise FaqError(f"{self.path}:{line}: not UTF-8; save the file as UTF-8") from None
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise FaqError(f"{self.path}:{line}: not YAML: {error.problem}") from None
+            raise FaqError(f"{self.path}:{line}: not YAML: {_without_names(error.problem or '')}") from None
         except yaml.YAMLError as error:
             raise FaqError(f"{self.path}:1: not YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
@@ -150,7 +151,10 @@ class _Reader:
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else "?"
             if name not in required + optional:
-                self._mistake(key, f"unknown key `{name}`; {what} has {_listed(required + optional)}")
+                # Root reads what the settings name, for whoever may change them: only a misspelling is repeated.
+                known = f"; {what} has {_listed(required + optional)}"
+                close = difflib.get_close_matches(name[:40], required + optional, n=1)
+                self._mistake(key, f"unknown key `{name}`{known}" if close else f"unknown key in this line{known}")
             elif name in found:
                 self._mistake(key, f"`{name}` stands here a second time")
             else:
@@ -246,6 +250,11 @@ class _Reader:
         else:
             self.asked[text] = line
         return Question(text, line)
+
+
+def _without_names(problem: str) -> str:
+    """What PyYAML says, without what it repeats of the file: the name of an alias or a tag."""
+    return problem.partition(" '")[0] if problem.startswith("found undefined") else problem
 
 
 def _listed(names: tuple[str, ...] | list[str], word: str = "and") -> str:

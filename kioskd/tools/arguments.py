@@ -10,6 +10,7 @@ from typing import Any
 MAX_BYTES = 16 * 1024  # of a call's arguments
 MAX_DEPTH = 16
 MAX_DIGITS = 40  # of a whole number
+MAX_VALUES = 500  # altogether: a schema may hold each against every other (uniqueItems)
 MAX_WORDS = 200  # characters of what is told to the model
 
 
@@ -21,7 +22,7 @@ class BadArgumentsError(ValueError):
         self.place = place or "not the JSON that was asked for"
 
 
-def read(text: str, at_most: int = MAX_BYTES) -> dict[str, Any]:
+def read(text: str, at_most: int = MAX_BYTES, values: int = MAX_VALUES) -> dict[str, Any]:
     """The object in `text`, which any program reads alike. Nothing at all is an empty one. Raises BadArgumentsError."""
     if len(text) > at_most or len(text.encode("utf-8", "surrogatepass")) > at_most:
         raise BadArgumentsError(f"longer than {at_most} bytes", "too long")
@@ -41,13 +42,18 @@ def read(text: str, at_most: int = MAX_BYTES) -> dict[str, Any]:
         raise BadArgumentsError("not JSON") from None
     if not isinstance(value, dict):
         raise BadArgumentsError("must be a JSON object")
-    _check(value)
+    _check(value, values)
     return value
 
 
 def written(arguments: Mapping[str, Any]) -> str:
     """The same arguments always as the same text: one line of ASCII."""
     return json.dumps(arguments, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def alike(arguments: Mapping[str, Any]) -> str:
+    """One text for all arguments that mean the same: to JSON, 1.0 is 1."""
+    return written({name: _plain(value) for name, value in arguments.items()})
 
 
 def hold_against(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
@@ -66,6 +72,14 @@ def hold_against(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Non
     if error is not None:
         place = "/".join(str(part)[:40] for part in list(error.absolute_path)[:MAX_DEPTH]) or "the whole"
         raise BadArgumentsError(f"{place}: {error.message}", f"{ascii(place)[1:-1]}: {error.validator}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,18 +106,19 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _check(value: Any) -> None:
-    """Nothing that is deeper, or of other characters, than what every program can take."""
-    level = [value]
+def _check(value: Any, values: int) -> None:
+    """Nothing that is deeper, more, or of other characters, than what every program can take."""
+    level, left = [value], values
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for each in level:
-            if isinstance(each, dict):
-                inner += [*each, *each.values()]
-            elif isinstance(each, list):
-                inner += each
+            if isinstance(each, dict | list):
+                left -= len(each)
+                inner += [*each, *each.values()] if isinstance(each, dict) else each
             elif isinstance(each, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in each):
                 raise BadArgumentsError("holds a character that is no text (U+0000, or half a pair)", "no text")
+        if left < 0:
+            raise BadArgumentsError(f"more than {values} values", "too many values")
         if not inner:
             return
         level = inner

@@ -19,6 +19,7 @@ from kioskd.tools import arguments, command
 from kioskd.tools.command import NotStartedError
 
 MAX_REQUEST_BYTES = 8 * arguments.MAX_BYTES  # escaped, it grows
+MAX_REQUEST_VALUES = arguments.MAX_VALUES + 2  # the name, and the arguments as one
 PATIENCE_S = 5.0  # for a request, which is one line
 
 
@@ -40,16 +41,16 @@ def serve(line: socket.socket, settings: Path, *, network: bool) -> None:
 
 
 def answer(request: bytes, settings: Path, *, network: bool) -> dict[str, Any]:
-    """What came of it. Raises NotStartedError, in words, where nothing was run."""
+    """What came of it, also that the arguments are refused. Raises NotStartedError where nothing else was run."""
     try:
-        asked = arguments.read(request.decode(), MAX_REQUEST_BYTES)
+        asked = arguments.read(request.decode(), MAX_REQUEST_BYTES, MAX_REQUEST_VALUES)
     except (UnicodeDecodeError, arguments.BadArgumentsError) as error:
         raise NotStartedError(f"no request: {error}") from None
     name, given = asked.get("name"), asked.get("arguments")
     if asked.keys() != {"name", "arguments"} or not isinstance(name, str) or not isinstance(given, dict):
         raise NotStartedError("a request is a name and arguments")
     try:
-        tools = load(settings).tools
+        tools = load(settings, files=False).tools  # this user can't read them all, and has no use for them
     except SettingsError as error:
         raise NotStartedError(f"the settings can't be used: {str(error).splitlines()[0]}") from None
     action = command.action_called(tools, name)
@@ -61,7 +62,7 @@ def answer(request: bytes, settings: Path, *, network: bool) -> dict[str, Any]:
         given = arguments.read(json.dumps(given, ensure_ascii=False, separators=(",", ":")))
         arguments.hold_against(command.schema_of(tools, action), given)
     except arguments.BadArgumentsError as error:
-        raise NotStartedError(f"the arguments are refused: {error}") from None
+        return {"ok": False, "refused": str(error), "place": error.place}
     ran = command.run(action, arguments.written(given))
     return {
         "ok": True,

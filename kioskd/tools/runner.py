@@ -12,6 +12,7 @@ import trio
 
 from kioskd.config.tool_schema import Action, ToolRunner
 from kioskd.tools import command
+from kioskd.tools.arguments import BadArgumentsError
 from kioskd.tools.command import NobodyKnowsError, NotStartedError, Ran
 
 SOCKET = Path("/run/kioskd-tool.sock")
@@ -21,14 +22,22 @@ MAX_REPLY_BYTES = 6 * command.MAX_OUTPUT_BYTES + 1024  # escaped
 
 
 class Runner(Protocol):
-    """Runs a command. Always has an end."""
+    """Runs a command. Always has an end.
+
+    `checks`: it holds the arguments against the action's schema, where a pattern that takes for ever stops nobody else.
+    """
+
+    @property
+    def checks(self) -> bool: ...
 
     async def run(self, action: Action, arguments: str) -> Ran:
-        """`arguments` is one line of JSON. Raises NotStartedError, NobodyKnowsError."""
+        """`arguments` is one line of JSON. Raises NotStartedError, NobodyKnowsError, BadArgumentsError."""
 
 
 class ServiceRunner:
     """Asks systemd's socket; the other side looks the name up by itself (`tools.helper`)."""
+
+    checks = True  # in a process of its own, which RuntimeMaxSec ends
 
     def __init__(self, quiet: Path = SOCKET, network: Path = NETWORK_SOCKET) -> None:
         self._sockets = {False: quiet, True: network}
@@ -61,6 +70,8 @@ class ServiceRunner:
 class ChildRunner:
     """A plain child process of this one, without walls."""
 
+    checks = False  # the daemon does: a pattern that backtracks for ever stops it, as development may
+
     async def run(self, action: Action, arguments: str) -> Ran:
         """See Runner."""
         return await trio.to_thread.run_sync(partial(command.run, action, arguments))
@@ -68,6 +79,8 @@ class ChildRunner:
 
 class NoRunner:
     """Refuses, in words."""
+
+    checks = True  # nothing is run, whatever the arguments
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -87,11 +100,16 @@ def runner_for(wanted: ToolRunner, environment: Mapping[str, str]) -> Runner:
 
 
 def _ran(reply: bytes) -> Ran:
+    refused: BadArgumentsError | NotStartedError
     try:
         said = json.loads(reply)
-        if not said["ok"]:
-            raise NotStartedError(str(said["error"])[:500])
-        code, output = int(said["code"]), str(said["output"])[: command.MAX_OUTPUT_BYTES]
-        return Ran(code, output, said["truncated"] is True, said["timed_out"] is True)
+        if said["ok"]:
+            code, output = int(said["code"]), str(said["output"])[: command.MAX_OUTPUT_BYTES]
+            return Ran(code, output, said["truncated"] is True, said["timed_out"] is True)
+        if "refused" in said:
+            refused = BadArgumentsError(str(said["refused"]), str(said["place"])[:200])
+        else:
+            refused = NotStartedError(str(said["error"])[:500])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NobodyKnowsError("its runner broke off") from None
+    raise refused

@@ -29,6 +29,7 @@ CALLS_MAX = 16  # a turn
 AT_ONCE = 4
 QUESTIONS_KEPT = 4  # a late call is of a turn or two before
 _MADE_TWICE = "it was called already in this turn; what came of that is not known"
+_MADE_OTHERWISE = "this came of the same tool before, called with these arguments; it is not called twice in a turn"
 _NAME_SHOWN = 64
 
 
@@ -43,8 +44,10 @@ class _Tool:
 
 @define(eq=False)
 class _Once:
-    """A call that is not made again for the same question."""
+    """A call that is not made again for the same question. `asking`: how often that was asked by then."""
 
+    asking: int
+    given: Mapping[str, Any]
     done: trio.Event = field(factory=trio.Event)
     result: str | None = None
 
@@ -54,7 +57,13 @@ class _Question:
     """The calls that a question has brought about, whatever turns and endpoints it has been asked in."""
 
     calls: int = 0
+    asking: int = 1
     made: dict[tuple[str, str], _Once] = field(factory=dict)
+
+    def before(self, name: str) -> _Once | None:
+        """The last call of this name, of when it was asked before: asked again, a model words its call differently."""
+        calls = [once for (called, _), once in self.made.items() if called == name and once.asking < self.asking]
+        return calls[-1] if calls else None
 
 
 class KioskTools:
@@ -83,6 +92,7 @@ class KioskTools:
             for each in settings.actions
         ]
         self._tools = {each.offer.name: each for each in tools}
+        self._takes_answers = self._tools.pop(settings.answer_action or "", None)
 
     def lend(self, built_in: Mapping[str, BuiltInTool]) -> None:
         """What the kiosk itself can do, by name: offered as far as the settings want it."""
@@ -97,13 +107,15 @@ class KioskTools:
     @property
     def offers(self) -> Sequence[ToolOffer]:
         """See Toolbox."""
-        return tuple(each.offer for name, each in self._tools.items() if name != self._settings.answer_action)
+        return tuple(each.offer for each in self._tools.values())
 
     @property
     def structured(self) -> Structured | None:
         """See Toolbox."""
-        schema, action = self._settings.answer_schema, self._settings.answer_action
-        return Structured(schema, self._settings.answer_spoken, action) if schema is not None and action else None
+        schema = self._settings.answer_schema
+        if schema is None or self._takes_answers is None:
+            return None
+        return Structured(schema, self._settings.answer_spoken)
 
     async def run(self) -> None:
         """Until cancelled, what was begun goes on whatever happens to an endpoint."""
@@ -119,11 +131,14 @@ class KioskTools:
             case f.Ask(turn):
                 self._latest = turn
             case f.AskAgain(turn, cut_turn):
-                self._questions[turn] = self._question(cut_turn)
-                self._latest = turn
+                self._again(turn, cut_turn)
             case f.ContinueAnswer(turn):
-                self._questions[turn] = self._question(self._latest)
-                self._latest = turn
+                self._again(turn, self._latest)
+
+    def _again(self, turn: int, cut_turn: int) -> None:
+        question = self._questions[turn] = self._question(cut_turn)
+        question.asking += 1
+        self._latest = turn
 
     def _question(self, turn: int) -> _Question:
         question = self._questions.setdefault(turn, _Question())
@@ -135,13 +150,6 @@ class KioskTools:
 
     async def call(self, turn: int, call: ToolCall) -> str:
         """See Toolbox."""
-        try:
-            return await self._call(turn, call)
-        except Exception:
-            log.exception("turn %d: a tool failed", turn)
-            return _error("it failed")
-
-    async def _call(self, turn: int, call: ToolCall) -> str:
         tool = self._tools.get(call.name)
         if tool is None:
             shown = ascii(call.name[:_NAME_SHOWN])
@@ -152,33 +160,54 @@ class KioskTools:
         if question.calls > CALLS_MAX:
             log.warning("turn %d: refused: %s, after %d calls in this turn", turn, call.name, CALLS_MAX)
             return _error("too many calls in this turn; answer with what you have")
-        try:
-            given = arguments.read(call.arguments)
-            arguments.hold_against(tool.offer.parameters, given)
-        except BadArgumentsError as error:
-            log.warning("turn %d: refused: the arguments of %s: %s", turn, call.name, error.place)
-            return _error(f"the arguments are refused: {error}")
-        return await self._once(question, turn, tool, given)
+        return await self._checked(turn, tool, call.arguments)
 
-    async def _once(self, question: _Question, turn: int, tool: _Tool, given: dict[str, Any]) -> str:
-        """Do it, or, where it was done for this question already, tell what came of it."""
-        key = (tool.offer.name, arguments.written(given))
-        once = question.made.get(key)
-        if once is None:
-            once = _Once()
-            if tool.side_effects:
-                question.made[key] = once
-            if self._nursery is not None:
-                self._nursery.start_soon(self._perform, question, once, turn, tool, given)
-            else:
-                await self._perform(question, once, turn, tool, given)
+    async def answer(self, turn: int, text: str) -> None:
+        """See Toolbox."""
+        if self._takes_answers is None:
+            log.warning("turn %d: an answer goes nowhere: tools.answer_action was taken out of the settings", turn)
         else:
-            log.info("turn %d: %s is not called twice in a turn", turn, tool.offer.name)
-        await once.done.wait()
-        return once.result if once.result is not None else _error(_MADE_TWICE)
+            await self._checked(turn, self._takes_answers, text)
 
-    async def _perform(self, question: _Question, once: _Once, turn: int, tool: _Tool, given: dict[str, Any]) -> None:
-        name, begun = tool.offer.name, trio.current_time()
+    async def _checked(self, turn: int, tool: _Tool, text: str) -> str:
+        try:
+            given = arguments.read(text)
+            if not (isinstance(tool.does, Action) and self._runner.checks):
+                arguments.hold_against(tool.offer.parameters, given)
+            return await self._once(self._question(turn), turn, tool, given)
+        except BadArgumentsError as error:
+            return _refused(turn, tool, error)
+        except Exception:
+            log.exception("turn %d: a tool failed", turn)
+            return _error("it failed")
+
+    async def _once(self, question: _Question, turn: int, tool: _Tool, given: Mapping[str, Any]) -> str:
+        """Do it, or, where it was done for this question already, tell what came of it."""
+        name, as_asked = tool.offer.name, arguments.alike(given)
+        once = question.made.get((name, as_asked)) or question.before(name)
+        try:
+            if once is None:
+                once = _Once(question.asking, given)
+                if tool.side_effects:
+                    question.made[name, as_asked] = once
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._perform, question, once, turn, tool)
+                else:
+                    await self._perform(question, once, turn, tool)
+            else:
+                log.info("turn %d: %s is not called twice in a turn", turn, name)
+            await once.done.wait()
+        except trio.Cancelled:
+            question.asking += 1  # whoever asked has gone: a call that still comes is of the turn asked anew
+            raise
+        if once.result is None:
+            return _error(_MADE_TWICE)
+        if arguments.alike(once.given) == as_asked:
+            return once.result
+        return json.dumps({**json.loads(once.result), "note": _MADE_OTHERWISE, "arguments": once.given})
+
+    async def _perform(self, question: _Question, once: _Once, turn: int, tool: _Tool) -> None:
+        name, given, begun = tool.offer.name, once.given, trio.current_time()
         try:
             if isinstance(tool.does, Action):
                 async with self._limiter:
@@ -186,10 +215,13 @@ class KioskTools:
             else:
                 once.result = json.dumps({"result": tool.does.do(turn, given)})
             log.info("turn %d: %s: done within %.1f s", turn, name, trio.current_time() - begun)
-        except (NotStartedError, RefusedError) as error:
-            question.made.pop((name, arguments.written(given)), None)  # nothing was done: it may be tried again
-            log.warning("turn %d: %s was not done: %s", turn, name, error)
-            once.result = _error(str(error) if isinstance(error, RefusedError) else "it can't be done now")
+        except (NotStartedError, RefusedError, BadArgumentsError) as error:
+            question.made.pop((name, arguments.alike(given)), None)  # nothing was done: it may be tried again
+            if isinstance(error, BadArgumentsError):
+                once.result = _refused(turn, tool, error)
+            else:
+                log.warning("turn %d: %s was not done: %s", turn, name, error)
+                once.result = _error(str(error) if isinstance(error, RefusedError) else "it can't be done now")
         except NobodyKnowsError as error:
             log.warning("turn %d: %s: %s", turn, name, error)
             once.result = _error("nobody knows whether it was done")
@@ -211,6 +243,11 @@ def _told(ran: Ran, action: Action) -> str:
     except (ValueError, RecursionError):
         value = ran.output
     return json.dumps({"result": value, "truncated": True} if ran.truncated else {"result": value})
+
+
+def _refused(turn: int, tool: _Tool, error: BadArgumentsError) -> str:
+    log.warning("turn %d: refused: the arguments of %s: %s", turn, tool.offer.name, error.place)
+    return _error(f"the arguments are refused: {error}")
 
 
 def _no_constant(name: str) -> float:

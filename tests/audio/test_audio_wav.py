@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -99,3 +100,27 @@ def test_a_missing_file_and_a_directory(tmp_path: Path) -> None:
         read_wav(tmp_path / "missing.wav", 60)
     with pytest.raises(WavError, match="directory"):
         read_wav(tmp_path, 60)
+
+
+def test_what_is_no_regular_file_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root reads what the settings name: a FIFO would hold it for ever, and opening a watchdog arms it."""
+    os.mkfifo(tmp_path / "fifo.wav")
+    (tmp_path / "link.wav").symlink_to("/dev/zero")
+    opened: list[object] = []
+    monkeypatch.setattr("kioskd.audio.wav.os.open", lambda path, *_: opened.append(path))
+    for path in (tmp_path / "fifo.wav", Path("/dev/zero"), tmp_path / "link.wav"):
+        with pytest.raises(WavError, match="not a regular file"):
+            read_wav(path, 60)
+    assert opened == []
+
+
+def test_one_that_became_a_fifo_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "fifo.wav")
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    with pytest.raises(WavError, match="not a regular file"):
+        read_wav(tmp_path / "fifo.wav", 60)
+
+
+def test_what_is_no_path_is_told() -> None:
+    with pytest.raises(WavError, match="not the name of a file"):
+        read_wav(Path("/a\0b.wav"), 60)

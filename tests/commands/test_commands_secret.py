@@ -28,7 +28,7 @@ from kioskd.control.client import ControlError, NotRunningError
 from kioskd.control.peer import Peer, Right
 from kioskd.control.server import RefusedError
 from kioskd.handed import Handed, users_of
-from kioskd.secrets_store import SecretsStore, StoreError
+from kioskd.secrets_store import MAX_NAMES, SecretsStore, StoreError
 
 ROOT = Path(__file__).parents[2]
 KEY = "hsa-q8sT0pSecret1234567890"
@@ -93,6 +93,17 @@ def test_an_encrypted_one_takes_the_place_of_a_plain_one_and_the_other_way_round
     monkeypatch.setenv("WANTED", "nothing")
     assert not SecretsStore(tmp_path).keep("spare-key", KEY).encrypted
     assert files(tmp_path) == ["etc/credstore/kioskd-spare-key", folder]
+
+
+def test_more_secrets_than_a_service_starts_with_are_refused(tmp_path: Path, creds: object) -> None:
+    store = SecretsStore(tmp_path)
+    for number in range(MAX_NAMES):
+        store.keep(f"key-{number}", KEY)
+    before = files(tmp_path)
+    with pytest.raises(StoreError, match=rf"sudo rm .*secret-NAME\.conf .*key-{MAX_NAMES - 1}"):
+        store.keep("one-more", KEY)
+    assert files(tmp_path) == before
+    assert not store.keep("key-3", KEY + "0").encrypted, "one that is kept already may be replaced"
 
 
 @pytest.mark.parametrize("name", ["", "../key", "a b", "Key", "-x", "x" * 65, "a/b", "x\n"])

@@ -187,7 +187,8 @@ def test_a_file_of_root_s_is_no_key_for_them(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     "name",
     ["file:/etc/cron.d/x,raw", "file:'|touch /tmp/x',raw", "tee:null,x,raw", "plug:file", "plug:SLAVE=tee",
-     "plug:'file:x,raw'", "plug:{type file}", "../x", "a\nb", "", "x" * 300],
+     "plug:'file:x,raw'", "plug:{type file}", "../x", "a\nb", "", "x" * 300, "pcm.file:pwned,raw",
+     "plug:pcm.file:x", "pcm.tee:null,x,raw", "plug:SLAVE=pcm.tee", "file.", "file:pwned,raw"],
 )  # fmt: skip
 def test_a_sound_device_that_writes_files_is_none(name: str) -> None:
     assert trouble_with(name)
@@ -197,7 +198,8 @@ def test_a_sound_device_that_writes_files_is_none(name: str) -> None:
     "name",
     ["default", "auto", "plughw:CARD=Device,DEV=0", "plughw:CARD=Loopback,DEV=1,SUBDEV=1", "hw:0,0", "pulse:kiosk_mic",
      "pulse:alsa_input.usb-046d_HD_Pro_Webcam_C920-02.analog-stereo", "bluealsa:DEV=00:11:22:33:44:55,PROFILE=a2dp",
-     "mic", "sysdefault:CARD=vc4hdmi", "pulse:profile.file-server"],
+     "mic", "sysdefault:CARD=vc4hdmi", "pulse:profile.file-server", "pulse:alsa_input.usb-046d_profile-00.mono",
+     "pulse:tee_room"],
 )  # fmt: skip
 def test_the_names_of_devices_are_names(name: str) -> None:
     assert trouble_with(name) == ""
@@ -206,19 +208,28 @@ def test_the_names_of_devices_are_names(name: str) -> None:
 ACTION = Action("lights", "Turns the lights on.", ("/usr/local/bin/lights",))
 
 
+ANYTHING = {"type": "object"}
+
+
 @pytest.mark.parametrize(
-    "tools",
+    ("tools", "names"),
     [
-        Tools(actions=(ACTION, evolve(ACTION, name="shell", command=("/bin/sh", "-c", "id")))),
-        Tools(actions=(evolve(ACTION, command=("/bin/sh",)),)),
-        Tools(actions=(evolve(ACTION, network=True),)),
-        Tools(actions=()),
-        Tools(actions=(ACTION,), runner=ToolRunner.CHILD),
+        (Tools(actions=(ACTION, evolve(ACTION, name="shell", command=("/bin/sh", "-c", "id")))), "tools.actions:"),
+        (Tools(actions=(evolve(ACTION, command=("/bin/sh",)),)), "tools.actions:"),
+        (Tools(actions=(evolve(ACTION, network=True),)), "tools.actions:"),
+        (Tools(actions=()), "tools.actions:"),
+        (Tools(actions=(ACTION,), runner=ToolRunner.CHILD), "tools.runner:"),
+        (Tools(actions=(ACTION,), answer_action="lights"), "tools.answer_action:"),
+        (Tools(actions=(ACTION,), answer_schema=ANYTHING), "tools.answer_schema:"),
+        (
+            Tools(actions=(ACTION,), answer_schema=ANYTHING, answer_action="lights"),
+            "tools.answer_schema, tools.answer_action:",
+        ),
     ],
 )
-def test_which_programs_run_is_not_for_the_key(tools: Tools) -> None:
+def test_which_programs_run_and_with_what_is_not_for_the_key(tools: Tools, names: str) -> None:
     settings = Settings((Endpoint("a", "wss://a/", "m"),), tools=Tools(actions=(ACTION,)))
-    assert "tools.actions" in beyond_the_key(settings, evolve(settings, tools=tools))
+    assert f"not with this key: {names} " in beyond_the_key(settings, evolve(settings, tools=tools))
     assert beyond_the_key(settings, evolve(settings, tools=Tools((BuiltIn.SET_VOLUME,), (ACTION,)))) == ""
     assert beyond_the_key(None, settings) and not beyond_the_key(None, evolve(settings, tools=Tools()))
 
@@ -235,9 +246,11 @@ def test_root_s_side_refuses_a_program_and_changes_nothing(
     for name in ("SSH_CONNECTION", "PATH", "SUDO_USER"):
         monkeypatch.setenv(name, os.environ.get(name, "x"))
     monkeypatch.setattr(os, "environ", dict(os.environ))  # it makes one of its own
+    monkeypatch.chdir(tmp_path)  # it goes elsewhere
     monkeypatch.setattr(secrets, "_owners", None)
     os.environ["SSH_ORIGINAL_COMMAND"] = "config apply - --anyway"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(new.encode())))
     assert config_verb.run(argparse.Namespace()) == 1
     assert "not with this key: tools.actions" in capsys.readouterr().err
     assert settings.read_text() == text
+    assert Path.cwd() == Path("/"), "no bare name is a file of theirs"

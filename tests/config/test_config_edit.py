@@ -124,6 +124,11 @@ def test_line_ends_stay_as_they_are() -> None:
         ("panel.lamp.pins=[1]\nlog: {}", "no list"),
         ("endpoints.lobby.name=", "use: kioskd config edit"),
         ("endpoints.lobby.name.first=x", "no keys of its own"),
+        ("endpoints[" + "9" * 5000 + "].voice=x", "is no key"),
+        ("tools.built_in=" + "[" * 900 + "]" * 900, "^tools.built_in: this value can't be read"),
+        ("tools.built_in=[&a [*a]]", "^tools.built_in: this value can't be read"),
+        ("endpoints[0].headers={[a]: c}", r"^endpoints\[0\].headers: this value can't be read"),
+        ("endpoints[0].headers={{a: b}: c}", r"^endpoints\[0\].headers: this value can't be read"),
     ],
 )
 def test_what_cannot_be_done_is_told(assignment: str, words: str) -> None:

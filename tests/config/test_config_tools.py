@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from kioskd.config.load import SettingsError, parse
@@ -51,6 +53,7 @@ def test_without_a_line_there_are_none() -> None:
             "answer_stall_s (10 s)",
         ),
         ("type: integer", "type: int", 11, "is no JSON Schema"),
+        ("type: integer", 'type: string, pattern: "(a"', 11, "is no JSON Schema: '(a' is not a 'regex'"),
         ("type: integer", 'type: integer, "$ref": "https://evil.example/x"', 11, "nothing is fetched"),
         ("type: integer", 'type: integer, "$id": "https://evil.example/x"', 11, "not supported"),
         ("type: object", "type: array", 8, 'must have type: "object"'),
@@ -83,3 +86,16 @@ def test_two_actions_have_two_names() -> None:
     again = DOOR.partition("  actions:\n")[2]
     with pytest.raises(SettingsError, match="already the name"):
         parse(BASE + DOOR + again, "x")
+
+
+@pytest.mark.parametrize("tools", ["  built_in: [current_time]\n", DOOR])
+def test_tools_whose_calls_cannot_be_checked_are_none(tools: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(SettingsError) as caught:
+        parse(BASE + tools, "x")
+    assert "tools.built_in: can't be checked: the package jsonschema is not installed" in str(caught.value)
+
+
+def test_without_tools_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    assert parse(BASE + "  runner: child\n", "x").tools.built_in == ()

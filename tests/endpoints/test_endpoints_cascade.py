@@ -145,6 +145,7 @@ class Tools:
     world: World
     offers: tuple = (ToolOffer("lights", "Switches the lights", {"type": "object"}),)
     calls: list = field(factory=list)
+    answers: list = field(factory=list)
     takes_s: float = 0.0
     structured: Structured | None = None
 
@@ -152,6 +153,9 @@ class Tools:
         self.calls.append((turn, call))
         await trio.sleep(self.takes_s)
         return '{"done": true}'
+
+    async def answer(self, turn, text):
+        self.answers.append((turn, text))
 
 
 @define(eq=False, slots=False)
@@ -461,20 +465,24 @@ async def test_a_model_that_goes_round_in_circles_is_stopped(stage, autojump_clo
 
 
 async def test_a_structured_answer_goes_to_its_tool_and_one_part_of_it_is_spoken(stage, autojump_clock):
-    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken", "screen"))
+    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken"))
     text = json.dumps({"spoken": FIRST + SECOND, "page": 3})
     assert await stage.answer([text[:20], text[20:], Finish.WHOLE]) is Finished.COMPLETE
     assert stage.sounds == sounds_of(FIRST, SECOND)
-    ((turn, call),) = stage.tools.calls
-    assert (turn, call.name, call.arguments) == (1, "screen", text)
+    assert (stage.tools.answers, stage.tools.calls) == ([(1, text)], [])
     assert stage.model.requests[0].schema == {"type": "object"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"spoken": 3}', '{"spoken": "Hel', FIRST])
 async def test_an_answer_that_is_not_what_the_schema_says_is_a_failure(stage, autojump_clock, text):
-    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken", "screen"))
+    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken"))
     with pytest.raises(ModelError):
         await stage.answer([text, Finish.WHOLE])
+    assert stage.sounds == []
+
+
+async def test_a_model_that_ends_before_its_first_word_is_no_lost_connection(stage, autojump_clock):
+    assert await stage.answer([Finish.STOPPED]) is Finished.TRUNCATED
     assert stage.sounds == []
 
 
@@ -492,10 +500,24 @@ async def test_another_conversation_begins_everywhere(stage, autojump_clock):
     assert stage.model.forgotten == 1
 
 
+async def test_a_structured_answer_may_stand_in_a_fence(stage, autojump_clock):
+    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken"))
+    assert await stage.answer(["```json\n", json.dumps({"spoken": FIRST}), "\n```", Finish.WHOLE]) is Finished.COMPLETE
+    assert stage.sounds == sounds_of(FIRST)
+
+
+@pytest.mark.parametrize(("finish", "kind"), [(Finish.WHOLE, Kind.SETTINGS), (Finish.CUT, Kind.LOST)])
+async def test_a_structured_answer_that_was_cut_may_come_whole_the_next_time(stage, autojump_clock, finish, kind):
+    stage.tools = Tools(stage.world, structured=Structured({"type": "object"}, "spoken"))
+    with pytest.raises(ModelError) as caught:
+        await stage.answer(['{"spoken": "Hel', finish])
+    assert caught.value.failure.kind is kind
+
+
 async def test_what_an_answer_has_to_be_may_change_between_two_questions(stage, autojump_clock):
     stage.tools = Tools(stage.world)
     await stage.answer([FIRST])
-    stage.tools.structured = Structured({"type": "object"}, "spoken", "screen")
+    stage.tools.structured = Structured({"type": "object"}, "spoken")
     await stage.answer([json.dumps({"spoken": SECOND})], turn=2)
     stage.tools.structured = None
     await stage.answer([THIRD], turn=3)

@@ -66,7 +66,8 @@ def test_the_demo_is_good_and_has_a_long_story() -> None:
         ("language: en", "not_understood: What?", 2, "`not_understood` stands here a second time"),
         ("not_understood: Pardon?\n", "", 1, "the file lacks `not_understood`"),
         ("Pardon?", "''", 2, "`not_understood` must be a text"),
-        ("name: exit", "nom: exit", 9, "unknown key `nom`"),
+        ("name: exit", "nmae: exit", 9, "unknown key `nmae`; an entry has `name`, "),
+        ("name: exit", "frobnicate: exit", 9, "unknown key in this line; an entry has `name`, "),
         ("  - name: exit\n    q", "  - q", 9, "an entry lacks `name`"),
         ("name: exit", "name: time", 9, "the entry of line 4 is called `time`, too"),
         ("[Where is the exit]", "[]", 10, "`questions` must be a list"),
@@ -190,3 +191,24 @@ def test_date_weekday_and_braces_that_are_meant(written) -> None:
 
 def test_nothing_understood(written) -> None:
     assert answer_text(load_faq(written(GOOD)), Heard("", None), datetime(2026, 11, 21)) == "Pardon?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "TopSecret: x\n",
+        "TopSecret: x\nentries: []\n",
+        "entries: *TopSecret\n",
+        "a: &TopSecret 1\nb: &TopSecret 2\n",
+        "a: !TopSecret!x 1\n",
+        "[TopSecret]: x\n",
+        "- TopSecret\n",
+        "TopSecret\n",
+        "not_understood: !!binary TopSecret\n",
+    ],
+)
+def test_a_file_of_another_kind_is_not_repeated(written, text: str) -> None:
+    """Root reads it, whoever named it in the settings."""
+    with pytest.raises(FaqError) as told:
+        load_faq(written(text))
+    assert "TopSecret" not in str(told.value) and "faq.yaml:" in str(told.value)

@@ -42,6 +42,7 @@ REFUSED = {
     "deeper than the parser": ("free", VERY_DEEP),
     "a megabyte": ("note", json.dumps({"text": "x" * 1_000_000})),
     "17 KiB of short members": ("free", json.dumps({str(n): 1 for n in range(3_000)})),
+    "more values than can be held against each other": ("free", json.dumps({"a": [0] * 500})),
     "a member that is not declared": ("note", '{"text": "x", "command": ["/bin/sh"]}'),
     "argv as an argument": ("note", '{"text": "x", "argv": ["/bin/sh", "-c", "id"]}'),
     "a wrong type": ("note", '{"text": ["/bin/sh"]}'),

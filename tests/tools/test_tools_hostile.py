@@ -12,7 +12,9 @@ from attrs import asdict
 from hostile import HARMLESS, REFUSED
 from tool_parts import COUNT, TEXT, Trace, call, toolbox
 
+from kioskd.config.load import SettingsError, load
 from kioskd.tools import command, helper
+from kioskd.tools.arguments import MAX_VALUES
 from kioskd.tools.command import MAX_OUTPUT_BYTES, NotStartedError
 from kioskd.tools.toolbox import CALLS_MAX
 
@@ -87,8 +89,41 @@ def test_the_helper_trusts_nobody_either(case, tmp_path):
     else:
         reply = ask(path, request)
         assert reply["ok"] is False
-        assert "settings" not in reply["error"].replace("no such action in the settings", "")
+        words = reply.get("error") or reply["refused"]
+        assert words and "settings" not in words.replace("no such action in the settings", "")
     assert trace.runs == []
+
+
+def test_refused_arguments_are_told_in_words_for_the_model_and_for_the_log(tmp_path):
+    path = settings(tmp_path, Trace(tmp_path).action("count", COUNT))
+    reply = ask(path, b'{"name":"count","arguments":{"n":11}}\n')
+    assert reply == {"ok": False, "refused": "n: 11 is greater than the maximum of 10", "place": "n: maximum"}
+
+
+def test_as_many_values_as_the_daemon_lets_through_run(tmp_path):
+    path = settings(tmp_path, Trace(tmp_path).action("free", FREE))
+    most = {"a": [0] * (MAX_VALUES - 1)}
+    assert ask(path, json.dumps({"name": "free", "arguments": most}).encode() + b"\n")["ok"] is True
+
+
+def test_files_that_the_helper_does_not_use_are_not_its_concern(tmp_path):
+    path = settings(tmp_path, Trace(tmp_path).action("note", TEXT))
+    named = json.loads(path.read_text())
+    named["endpoints"] = [
+        {"name": "a", "url": "wss://a/", "model": "m", "extra_ca": str(tmp_path / "ca.pem")},
+        {"name": "b", "kind": "local", "faq": str(tmp_path / "faq.yaml")},
+        {
+            "name": "c",
+            "kind": "chat",
+            "url": "https://c/v1",
+            "model": "m",
+            "hearing": {"by": "local", "grammar": str(tmp_path / "faq.yaml")},
+        },
+    ]
+    path.write_text(json.dumps(named))
+    with pytest.raises(SettingsError, match="no such file"):
+        load(path)
+    assert ask(path, b'{"name":"note","arguments":{"text":"hello"}}\n')["ok"] is True
 
 
 @pytest.mark.parametrize(

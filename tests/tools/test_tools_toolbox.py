@@ -2,16 +2,18 @@
 
 import json
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 import trio
 from attrs import evolve
-from tool_parts import TEXT, Trace, call, toolbox
+from tool_parts import HANGS, TEXT, Trace, call, toolbox
 
 from kioskd.config.schema import Audio, Endpoint, Night, Settings
 from kioskd.config.tool_schema import BuiltIn, ToolRunner, Tools
 from kioskd.dialogue import effects as f
 from kioskd.dialogue.events import AnswerEnded, Ending, Speaker, Transcript
+from kioskd.tools.arguments import BadArgumentsError
 from kioskd.tools.built_in import OwnTools
 from kioskd.tools.command import NobodyKnowsError, NotStartedError, Ran
 from kioskd.tools.runner import NoRunner, ServiceRunner, runner_for
@@ -22,6 +24,8 @@ SETTINGS = Settings((Endpoint("a", "wss://a/", "m"),))
 
 class Slow:
     """A runner that takes its time; `fails`: how each run ends, in order."""
+
+    checks = False
 
     def __init__(self, *fails):
         self.runs = []
@@ -61,6 +65,45 @@ async def test_a_cut_answer_that_is_asked_again_or_continued_is_the_same_questio
         box(effect, 0.0)
         await box.call(effect.turn, call("door", {"text": "a"}))
     assert len(runner.runs) == 2, "once for turns 1 to 3, once for turn 4"
+
+
+async def test_a_number_is_the_same_number_however_it_is_written(autojump_clock, tmp_path):
+    runner = Slow()
+    box = toolbox(Trace(tmp_path).action("door", {"type": "object"}), runner=runner)
+    for text in ('{"s": 1, "more": [2.0]}', '{"more":[2],"s":1.0}', '{"s": 1e0, "more": [2]}'):
+        assert json.loads(await box.call(1, call("door", text))) == {"result": {"n": 1}}
+    await box.call(1, call("door", '{"s": true, "more": [2]}'))
+    assert len(runner.runs) == 2
+
+
+@pytest.mark.parametrize("again", [f.AskAgain(2, 1), f.ContinueAnswer(2)])
+async def test_a_model_that_is_asked_again_and_words_its_call_otherwise_is_told_what_was_done(
+    autojump_clock, tmp_path, again
+):
+    runner = Slow()
+    box = toolbox(door(tmp_path), runner=runner)
+    box(f.Ask(1), 0.0)
+    await box.call(1, call("door", {"text": "left"}))
+    await box.call(1, call("door", {"text": "right"}))
+    box(again, 0.0)
+    told = json.loads(await box.call(2, call("door", {"text": "Left, please"})))
+    assert (told["result"], told["arguments"]) == ({"n": 2}, {"text": "right"}) and "not called twice" in told["note"]
+    assert json.loads(await box.call(2, call("door", {"text": "left"}))) == {"result": {"n": 1}}
+    assert len(runner.runs) == 2
+    box(f.Ask(3), 0.0)
+    await box.call(3, call("door", {"text": "Left, please"}))
+    assert len(runner.runs) == 3
+
+
+async def test_a_turn_asked_anew_while_a_call_runs_makes_no_other_one_of_its_name(autojump_clock, nursery, tmp_path):
+    runner = Slow()
+    box = toolbox(door(tmp_path), runner=runner)
+    nursery.start_soon(box.run)
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.move_on_after(1):
+        await box.call(1, call("door", {"text": "a"}))
+    told = json.loads(await box.call(1, call("door", {"text": "the same in other words"})))
+    assert told["arguments"] == {"text": "a"} and len(runner.runs) == 1
 
 
 async def test_one_that_changes_nothing_runs_each_time(autojump_clock, tmp_path):
@@ -114,6 +157,8 @@ async def test_a_call_that_is_cancelled_where_nothing_outlives_it_is_not_made_ag
 )
 async def test_what_the_model_is_told(ran, told, tmp_path):
     class Runner:
+        checks = False
+
         async def run(self, action, arguments):
             return ran
 
@@ -122,11 +167,31 @@ async def test_what_the_model_is_told(ran, told, tmp_path):
 
 async def test_it_never_raises(tmp_path):
     class Broken:
+        checks = False
+
         async def run(self, action, arguments):
             raise ZeroDivisionError
 
     result = await toolbox(door(tmp_path), runner=Broken()).call(1, call("door", {"text": "a"}))
     assert json.loads(result) == {"error": "it failed"}
+
+
+async def test_a_runner_that_checks_keeps_the_owners_patterns_out_of_the_loop(tmp_path, caplog):
+    class Checking:
+        checks = True
+        verdicts: ClassVar = [BadArgumentsError("text: too odd", "text: pattern"), None]
+
+        async def run(self, action, arguments):
+            if verdict := self.verdicts.pop(0):
+                raise verdict
+            return Ran(0, "7")
+
+    box = toolbox(Trace(tmp_path).action("note", HANGS), runner=Checking())
+    given = call("note", {"text": "a" * 40 + "!"})  # its pattern would not come back from this
+    assert json.loads(await box.call(1, given)) == {"error": "the arguments are refused: text: too odd"}
+    assert "turn 1: refused: the arguments of note: text: pattern" in caplog.text
+    assert json.loads(await box.call(1, given)) == {"result": 7}, "nothing was done: it may be tried again"
+    assert "error" in json.loads(await box.call(1, call("note", "[]"))), "what takes no time is checked here"
 
 
 def test_a_service_starts_no_children():
@@ -161,6 +226,30 @@ async def test_the_service_is_asked_at_the_socket_of_its_kind(tmp_path, nursery)
         await ServiceRunner(tmp_path / "gone").run(action, "{}")
 
 
+@pytest.mark.parametrize(
+    ("reply", "failure", "words"),
+    [
+        ({"ok": False, "refused": "n: too large", "place": "n: maximum"}, BadArgumentsError, "^n: too large$"),
+        ({"ok": False, "error": "no such action"}, NotStartedError, "no such action"),
+        ({"ok": False}, NobodyKnowsError, "broke off"),
+        ({"ok": True}, NobodyKnowsError, "broke off"),
+    ],
+)
+async def test_what_the_helper_answers_instead_of_running(tmp_path, nursery, reply, failure, words):
+    async def answer(stream):
+        await stream.receive_some()
+        await stream.send_all(json.dumps(reply).encode() + b"\n")
+        await stream.aclose()
+
+    listener = trio.socket.socket(trio.socket.AF_UNIX)
+    await listener.bind(str(tmp_path / "quiet"))
+    listener.listen()
+    nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(listener)])
+    assert ServiceRunner.checks
+    with pytest.raises(failure, match=words):
+        await ServiceRunner(tmp_path / "quiet").run(door(tmp_path), "{}")
+
+
 # Settings
 
 
@@ -177,10 +266,23 @@ async def test_the_action_of_structured_answers_is_not_offered_and_takes_an_answ
     screen = trace.action("screen")
     box = toolbox(screen, answer_schema=TEXT, answer_action="screen", answer_spoken="text")
     assert box.offers == ()
-    assert (box.structured.action, box.structured.spoken) == ("screen", "text")
-    assert json.loads(await box.call(1, call("screen", {"text": "hello"}))) == {"result": {"done": True}}
-    assert "error" in json.loads(await box.call(1, call("screen", {"spoken": "hello"})))
+    assert (box.structured.schema, box.structured.spoken) == (TEXT, "text")
+    await box.answer(1, '{"text": "hello"}')
+    await box.answer(2, '{"spoken": "hello"}')
     assert [json.loads(run["stdin"]) for run in trace.runs] == [{"text": "hello"}]
+
+
+async def test_a_model_that_calls_the_action_of_structured_answers_calls_nothing(tmp_path, caplog):
+    trace = Trace(tmp_path)
+    box = toolbox(trace.action("screen"), answer_schema=TEXT, answer_action="screen", answer_spoken="text")
+    assert json.loads(await box.call(1, call("screen", {"text": "hello"}))) == {"error": "there is no such tool"}
+    assert trace.runs == [] and "don't declare" in caplog.text
+
+
+async def test_an_answer_whose_action_has_gone_from_the_settings_is_told_in_the_log(tmp_path, caplog):
+    await toolbox(door(tmp_path)).answer(3, '{"text": "hello"}')
+    (record,) = caplog.records
+    assert record.getMessage().startswith("turn 3: an answer goes nowhere")
 
 
 # Built in

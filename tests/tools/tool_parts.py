@@ -20,6 +20,7 @@ COUNT = {
     "required": ["n"],
     "additionalProperties": False,
 }
+HANGS = {"type": "object", "properties": {"text": {"type": "string", "pattern": r"^(\w+\s?)+$"}}}
 SCRIPT = """
 import json, os, sys
 given = sys.stdin.read()
