@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +14,15 @@ import trio
 
 from kioskd.config import schema
 from kioskd.config.spend_schema import Order
+from kioskd.credit_watch import CreditWatch, KeyOf
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event
-from kioskd.endpoints.choice import Turns, model_for, order_at, ranked
+from kioskd.endpoints.choice import MEASURED_TURNS, Turns, model_for, order_at, ranked
 from kioskd.endpoints.loud import LoudOnce
 from kioskd.spend.account import Account, Taken
 from kioskd.spend.caps import Level, Standing, standings
-from kioskd.spend.forecast import is_sound
-from kioskd.spend.ledger import Ledger, LedgerError
+from kioskd.spend.forecast import a_minute_at, is_sound
+from kioskd.spend.ledger import Ledger, LedgerError, read
 from kioskd.spend.lines import Booking, Line, Moment, Note
 from kioskd.spend.prices import MINUTE_MS, NANO, cost, is_free
 from kioskd.spend.windows import Windows
@@ -29,12 +30,11 @@ from kioskd.spend.windows import Windows
 log = logging.getLogger(__name__)
 
 LOOK_S = 30.0  # a cap frees itself as time passes, and the hours of `choice` begin
-CREDITS_S = 3600.0
 MAX_WAITING = 1000  # lines that couldn't be written yet, of a disk that is full
 MAX_NOTE_CHARACTERS = 500
+IS_LEFT, ANSWERS_AGAIN = " is left", " may answer again"  # behind an endpoint's name, as notes say it
 
 Prefer = Callable[[Sequence[str], Mapping[str, str]], None]
-KeyOf = Callable[[schema.Endpoint], str]
 
 
 def boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
@@ -66,14 +66,17 @@ class Steward:
         now: Callable[[], Moment] = moment,
     ) -> None:
         self._settings = settings
-        self._serving, self._prefer, self._key_of = serving, prefer, key_of
+        self._serving, self._prefer = serving, prefer
         self._now = now
-        self._ledger = Ledger(directory) if settings.spend.ledger else None
+        self._directory, self._ledger = directory, Ledger(directory)
+        self._is_open = False  # the ledger: it can be written
         self._loaded = False
+        self._knows_past = False
         self._waiting: list[Line] = []  # not written yet, the oldest first
         self._early: list[Booking] = []  # booked before the past was read
         self._estimates: dict[int, int] = {}  # cost by turn, of what may come late
         self._turns: dict[str, Turns] = {}
+        self._latest: deque[Booking] = deque(maxlen=MEASURED_TURNS)  # of whomever
         boot = now().boot
         self._all = Windows(boot)
         self._each: dict[str, Windows] = {}
@@ -82,7 +85,7 @@ class Steward:
         self._levels: dict[tuple[str, str], Level] = {}
         self._barred: dict[str, str] = {}
         self._order: list[str] = []
-        self._credits: dict[str, float] = {}
+        self._credits = CreditWatch(lambda: self._settings, key_of, self._note)
         self._some = trio.Event()
         self._trouble = LoudOnce(log)
 
@@ -98,7 +101,10 @@ class Steward:
         if settings.spend.currency != self._settings.spend.currency:
             log.warning("spend: amounts of before are in %s, and count no more", self._settings.spend.currency)
             self._all, self._each = Windows(self._boot), {}
+        is_other_least = settings.spend.credits_warn_below != self._settings.spend.credits_warn_below
         self._settings = settings
+        if is_other_least:
+            self._credits.look_at_once()
         self.look()
 
     @property
@@ -121,17 +127,17 @@ class Steward:
             ],
             "barred": dict(self._barred),
             "order": list(self._order),
-            "credits": dict(self._credits),
+            "credits": dict(self._credits.left),
             "credits_warn_below": settings.credits_warn_below,
         }
 
     async def run(self) -> None:
         """Read what was, then write what comes, until cancelled; what was taken until then is still written."""
-        await trio.to_thread.run_sync(self._read)
-        self._begin()
+        if not self._loaded:  # where this part crashed and runs again all is known, and would count twice
+            self._begin(await trio.to_thread.run_sync(self._read))
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_credits)
+                nursery.start_soon(self._credits.run)
                 while True:
                     self._account.settle(trio.current_time())
                     if self._waiting:
@@ -147,19 +153,35 @@ class Steward:
 
     # What was
 
-    def _read(self) -> None:
-        """In a thread."""
-        self._past: list[Line] = []
-        if self._ledger is None:
-            return
+    def _read(self) -> list[Line] | None:
+        """All that was written down; None where it can't be read. In a thread."""
+        if self._settings.spend.ledger:
+            try:
+                past = self._ledger.open()
+            except LedgerError as error:
+                self._trouble.tell("ledger", f"spend: nothing can be written down for now: {error}")
+            else:
+                self._is_open = True
+                return past
         try:
-            self._past = self._ledger.open()
+            return read(self._directory)
         except LedgerError as error:
-            self._trouble.tell("ledger", f"spend: nothing is written down, and what was spent isn't known: {error}")
-            self._ledger = None
+            self._trouble.tell("ledger", f"spend: what was spent isn't known: {error}")
+            return None
 
-    def _begin(self) -> None:
-        mine = [line for line in self._past if not isinstance(line, Note)]
+    def _begin(self, past: list[Line] | None) -> None:
+        self._all, self._each, self._turns = Windows(self._boot), {}, {}
+        self._latest.clear()
+        if past is not None:
+            self._load(past)
+        for booking in self._early:
+            if booking.currency == self._settings.spend.currency:
+                self._count(booking)
+        self._early, self._loaded = [], True
+        self.look()
+
+    def _load(self, past: list[Line]) -> None:
+        mine = [line for line in past if not isinstance(line, Note)]
         mine = [line for line in mine if line.currency == self._settings.spend.currency]
         self._all.load(mine)
         for name in {line.endpoint for line in mine}:
@@ -167,11 +189,10 @@ class Steward:
         for line in mine:
             if isinstance(line, Booking) and line.turn:
                 self._measure(line)
-        self._past, self._loaded = [], True
-        early, self._early = self._early, []
-        for booking in early:
-            self._count(booking)
-        self.look()
+        for name in _left([line.text for line in past if isinstance(line, Note)]):
+            if self._endpoint(name) is not None:
+                self._barred.setdefault(name, "")  # which was noted, and isn't again at each start
+        self._knows_past = True
 
     # Booking
 
@@ -195,6 +216,7 @@ class Steward:
             taken.estimated,
             reverses,
             taken.wait_ms,
+            taken.late,
         )
         self._put(booking)
         if self._loaded:
@@ -209,29 +231,54 @@ class Steward:
         self._measure(booking)
 
     def _measure(self, booking: Booking) -> None:
-        if booking.reverses or booking.wait_ms is None:
+        if booking.corrects or booking.wait_ms is None:
             return
         minutes = (booking.amounts.heard_ms + booking.amounts.spoken_ms) / MINUTE_MS
-        self._turns.setdefault(booking.endpoint, Turns()).add(booking.net, minutes, booking.wait_ms)
+        at_s = self._by_counter(booking.at)
+        self._turns.setdefault(booking.endpoint, Turns()).add(booking.net, minutes, booking.wait_ms, at_s)
+        self._latest.append(booking)
+
+    def _by_counter(self, at: Moment) -> float:
+        """When that was, by this boot's counter of seconds: of a boot before, by the wall clock as it is now."""
+        if at.boot == self._boot:
+            return at.up_s
+        now = self._now()
+        return now.up_s - max(now.up_s, now.wall_s - at.wall_s)
 
     def _put(self, line: Line) -> None:
         if len(self._waiting) < MAX_WAITING:  # the oldest stay: what is tried again begins with the same lines
             self._waiting.append(line)
         self._some.set()
 
+    def _note(self, text: str) -> None:
+        self._put(Note(0, self._now(), text[:MAX_NOTE_CHARACTERS]))
+
     async def _write(self) -> None:
         lines = tuple(self._waiting)
-        if self._ledger is None or not self._settings.spend.ledger or not lines:
+        if not self._settings.spend.ledger:
             self._waiting = []
             return
+        if not lines:
+            return
         try:
+            await self._open()
             await trio.to_thread.run_sync(self._ledger.append, *lines)
         except LedgerError as error:
             self._trouble.tell("ledger", f"spend: {len(lines)} lines wait to be written down: {error}")
             await trio.sleep(1.0)
         else:
             self._trouble.over("spend: the ledger is written again")
+            self._trouble.forget()
             del self._waiting[: len(lines)]
+
+    async def _open(self) -> None:
+        """The ledger, where that is still to be done: it was off, or the disk was full."""
+        if self._is_open:
+            return
+        past = await trio.to_thread.run_sync(self._ledger.open)
+        self._is_open = True
+        if not self._knows_past:
+            self._load(past)
 
     # Caps and choice
 
@@ -272,10 +319,10 @@ class Steward:
 
     def _note_bars(self, barred: dict[str, str]) -> None:
         for name in barred.keys() - self._barred.keys():
-            self._put(Note(0, self._now(), f"{name} is left: {barred[name]}"[:MAX_NOTE_CHARACTERS]))
+            self._note(f"{name}{IS_LEFT}: {barred[name]}")
         for name in self._barred.keys() - barred.keys():
             log.info("%s: below its cap again", name)
-            self._put(Note(0, self._now(), f"{name} may answer again: less than its cap was spent"))
+            self._note(f"{name}{ANSWERS_AGAIN}: less than its cap was spent")
         self._barred = barred
 
     def _rank(self, now: Moment) -> None:
@@ -287,38 +334,18 @@ class Steward:
         if choice.by_hour:
             by = order_at(choice, _minute(now))
         before = [name for name in self._order if name in listed]
-        measured = {name: turns.measured for name, turns in self._turns.items()}
-        order = ranked(listed, before or listed, by, measured, choice.hysteresis, local)
+        measured = {name: turns.measured(now.up_s) for name, turns in self._turns.items()}
+        supposed = self._supposed() if by is Order.CHEAPEST else {}
+        order = ranked(listed, before or listed, by, measured, choice.hysteresis, local, supposed)
         if self._order and order != self._order:
             log.info("endpoints in their order from now on: %s", ", ".join(order))
         self._order = order
 
-    # Credits
-
-    async def _watch_credits(self) -> None:
-        while True:
-            least = self._settings.spend.credits_warn_below
-            if least is not None and self._key_of is not None:
-                for endpoint in self._settings.endpoints:
-                    if endpoint.kind is not schema.EndpointKind.LOCAL:
-                        await self._look_at_credits(endpoint, least, self._key_of)
-            await trio.sleep(CREDITS_S)
-
-    async def _look_at_credits(self, endpoint: schema.Endpoint, least: float, key_of: KeyOf) -> None:
-        try:
-            from kioskd.endpoints.credits import credits_of
-
-            left = await credits_of(endpoint, key_of(endpoint))
-        except (ImportError, OSError, ValueError) as error:
-            log.debug("%s: its credits can't be asked for: %s", endpoint.name, type(error).__name__)
-            return
-        if left is None:
-            return
-        was = self._credits.get(endpoint.name, math.inf)
-        self._credits[endpoint.name] = left
-        if left < least <= was:
-            log.warning("%s: %g credits are left, less than %g; buy more", endpoint.name, left, least)
-            self._put(Note(0, self._now(), f"{endpoint.name}: credits run low, {left:g} are left"))
+    def _supposed(self) -> dict[str, float]:
+        """What a minute costs at each endpoint by its prices: the latest turns, whoever had them."""
+        taken = [(self._endpoint(each.endpoint), each.amounts) for each in self._latest]
+        found = {each.name: a_minute_at(taken, each) for each in self._settings.endpoints}
+        return {name: figure for name, figure in found.items() if figure is not None}
 
     # The settings
 
@@ -338,6 +365,18 @@ class Steward:
 
     def _instructions(self) -> str:
         return self._settings.conversation.instructions
+
+
+def _left(notes: Sequence[str]) -> set[str]:
+    """Of which endpoints the latest note says that they were left at a cap."""
+    found = set()
+    for note in notes:
+        subject = note.partition(": ")[0]
+        if subject.endswith(IS_LEFT):
+            found.add(subject.removesuffix(IS_LEFT))
+        elif subject.endswith(ANSWERS_AGAIN):
+            found.discard(subject.removesuffix(ANSWERS_AGAIN))
+    return found
 
 
 def _minute(now: Moment) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal, InvalidOperation
 
-from kioskd.config.endpoint_schema import Endpoint, EndpointKind
+from kioskd.config.endpoint_schema import By, Endpoint, EndpointKind
 from kioskd.config.schema import Settings
 from kioskd.config.spend_schema import Order, Prices
 
@@ -17,6 +17,7 @@ _SPAN = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-
 _LENGTH = re.compile(r"(shorter|longer) than ([1-9][0-9]{0,3})")
 _TWICE = re.compile(r"[*+}]\)[*+{]")  # (a+)+ takes for ever on the wrong text
 _MOST_PRICE = 10000
+_OF_TEXT = (EndpointKind.CHAT, EndpointKind.RESPONSES)
 
 Finding = tuple[str, str]  # the key, the message
 Length = tuple[str, int]
@@ -68,22 +69,40 @@ def texts_of(text: str) -> Texts | None:
 
 def _endpoint(endpoint: Endpoint, settings: Settings) -> Iterator[Finding]:
     prices, spend = endpoint.prices, settings.spend
+    is_capped = spend.caps.any or endpoint.caps.any
     if prices is not None:
         yield from _prices(prices, spend.currency)
-        if (spend.caps.any or endpoint.caps.any) and not _are_known(prices, endpoint.model):
-            yield "prices", f"know nothing of the model {endpoint.model:.60}: a cap counts nothing without its prices"
-    elif endpoint.kind is not EndpointKind.LOCAL and (spend.caps.any or endpoint.caps.any):
+        if is_capped and endpoint.kind is not EndpointKind.LOCAL:
+            yield from _gaps(endpoint, prices)
+    elif endpoint.kind is not EndpointKind.LOCAL and is_capped:
         yield "prices", "is missing: a cap counts nothing without them; of an endpoint that is free they are 0"
-    if endpoint.model_for_question and endpoint.kind not in (EndpointKind.CHAT, EndpointKind.RESPONSES):
+    if endpoint.model_for_question and endpoint.kind not in _OF_TEXT:
         yield "model_for_question", "counts for the kinds chat and responses only, where the question is known in words"
     for rule in endpoint.model_for_question:
         if length_of(rule) is None and (fault := _fault_of(rule)):
             yield f"model_for_question.{rule}", fault
 
 
-def _are_known(prices: Prices, model: str) -> bool:
-    tokens = (prices.text_input, prices.text_output, prices.audio_input, prices.audio_output)
-    return model in prices.text_of_models or any(price is not None for price in tokens)
+def _gaps(endpoint: Endpoint, prices: Prices) -> Iterator[Finding]:
+    """What a cap would take to be free because nobody said what it costs."""
+    if endpoint.kind not in _OF_TEXT:
+        sound = {"audio_input": prices.audio_input, "audio_output": prices.audio_output}
+        if missing := " and ".join(key for key, price in sound.items() if price is None):
+            yield "prices", f"lack {missing}: a cap doesn't count sound; where it is free they are 0"
+        return
+    is_plain = prices.text_input is not None or prices.text_output is not None
+    if not is_plain and endpoint.model not in prices.text_of_models:
+        yield "prices", f"know nothing of the model {endpoint.model:.60}: a cap counts nothing without its prices"
+    for rule, model in endpoint.model_for_question.items():
+        if model != endpoint.model and model not in prices.text_of_models:
+            yield (
+                f"model_for_question.{rule}",
+                f"asks {model:.60}, which prices.text_of_models lacks: a cap counts its answers wrong or not at all",
+            )
+    if endpoint.hearing.by is By.ENDPOINT and prices.hearing_minute is None:
+        yield "prices", "lack hearing_minute: a cap doesn't count hearing; where it is free it is 0"
+    if endpoint.speech.by is By.ENDPOINT and prices.speech_minute is None and prices.speech_characters is None:
+        yield "prices", "lack speech_minute or speech_characters: a cap doesn't count speech; where it is free it is 0"
 
 
 def _prices(prices: Prices, owners: str) -> Iterator[Finding]:

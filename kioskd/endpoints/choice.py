@@ -13,6 +13,7 @@ from kioskd.config.spend_schema import Choice, Order
 
 MEASURED_TURNS = 20  # the latest: what is older says little of a network
 ENOUGH_TURNS = 3  # fewer are chance
+STALE_S = 86400.0  # after a day without a turn nobody knows how an endpoint is now: a bad spell is over, or a good one
 
 
 @frozen
@@ -33,17 +34,25 @@ class Measured:
 
 @define
 class Turns:
-    """The latest turns of one endpoint."""
+    """The latest turns of one endpoint. They count together, until the latest of them is a day old.
+
+    So that one that is asked now and then isn't known and unknown by turns.
+    """
 
     _costs: list[tuple[int, float, int | None]] = field(factory=list, init=False)
+    _latest_s: float = field(default=0.0, init=False)
 
-    def add(self, cost: int, minutes: float, wait_ms: int | None) -> None:
-        """One more turn, `cost` in nanos."""
+    def add(self, cost: int, minutes: float, wait_ms: int | None, at_s: float) -> None:
+        """One more turn, `cost` in nanos; `at_s` by any clock that isn't set."""
+        if at_s - self._latest_s >= STALE_S:
+            self._costs = []
+        self._latest_s = at_s
         self._costs = [*self._costs[-MEASURED_TURNS + 1 :], (cost, minutes, wait_ms)]
 
-    @property
-    def measured(self) -> Measured:
-        """All of them."""
+    def measured(self, now_s: float) -> Measured:
+        """All of them, by the same clock; nothing once they are stale."""
+        if now_s - self._latest_s >= STALE_S:
+            return Measured()
         waits = sorted(wait for _, _, wait in self._costs if wait is not None)
         return Measured(
             len(self._costs),
@@ -72,11 +81,14 @@ def ranked(
     measured: Mapping[str, Measured],
     hysteresis: float,
     last: Sequence[str] = (),
+    supposed: Mapping[str, float] | None = None,
 ) -> list[str]:
     """The endpoints in their order of preference. `listed` is the settings' order, `before` the one that counts now.
 
-    One overtakes another only if it is better by the share `hysteresis`. What was not measured stays behind what was,
-    in the settings' order; `last` stay at the end.
+    One overtakes another only if it is better by the share `hysteresis`; `last` stay at the end. What was not measured
+    lately is found out. By `cheapest` it is judged by `supposed`, what a minute costs there by its prices, in nanos;
+    without prices it stays behind, in the settings' order. By `fastest` it goes first, in the settings' order, until it
+    has had the few turns that it takes to judge it: once, and again when they are stale.
     """
     first = [name for name in listed if name not in last]
     at_end = [name for name in listed if name in last]
@@ -85,6 +97,8 @@ def ranked(
     if by is Order.FIXED:
         return first + at_end
     figures = {name: measured.get(name, Measured()).figure(by) for name in first}
+    if by is Order.CHEAPEST and supposed:
+        figures = {name: supposed.get(name) if known is None else known for name, known in figures.items()}
     known = [name for name in before if figures.get(name) is not None]
     known += [name for name in first if figures[name] is not None and name not in known]
     for end in range(1, len(known)):  # insertion, so that only a real difference changes the order
@@ -92,7 +106,8 @@ def ranked(
         while place and _beats(figures[known[place]], figures[known[place - 1]], hysteresis):
             known[place - 1], known[place] = known[place], known[place - 1]
             place -= 1
-    return known + [name for name in first if name not in known] + at_end
+    unknown = [name for name in first if name not in known]
+    return (unknown + known if by is Order.FASTEST else known + unknown) + at_end
 
 
 def model_for(endpoint: Endpoint, question: str) -> str:

@@ -32,5 +32,5 @@ async def models_of(settings: Endpoint, key: str) -> list[str]:
     listed = found.get("data") if isinstance(found, dict) else found
     if not isinstance(listed, list):
         raise ValueError("it answers without a list of models")
-    names = {each.get("id") if isinstance(each, dict) else each for each in listed[:MAX_MODELS]}
-    return sorted(name for name in names if isinstance(name, str) and name.isprintable())
+    names = [each.get("id") if isinstance(each, dict) else each for each in listed[:MAX_MODELS]]
+    return sorted({name for name in names if isinstance(name, str) and name.isprintable()})

@@ -153,6 +153,8 @@ class Failover:
     def pulse(self) -> Pulse:
         """See `kioskd.pulse`: that of the one that serves."""
         member = self._serving
+        if member.barred and not member.running:
+            return Pulse(0.0, member.barred)  # nobody serves, and nothing is to move
         if member.begun and isinstance(member.endpoint, Pulsing):
             return member.endpoint.pulse
         return Pulse(trio.current_time() - member.started_at)
@@ -261,6 +263,8 @@ class Failover:
         if member.scope is not None:
             member.scope.cancel()
             member.scope = None
+            if member.link is Link.UP:  # a refused one stays known as refused
+                member.link = Link.DOWN
 
     def _take(self, member: Member, scope: trio.CancelScope, event: EndpointEvent) -> None:
         if member.scope is not scope:
@@ -362,7 +366,7 @@ class Failover:
                     self._stop(member)
                 elif not member.running and member.breaker.state(now) is not BreakerState.OPEN and self._idle:
                     self._start(member)
-                elif member.link is Link.UP and self._idle and member.endpoint.catch_up():
+                elif member.running and member.link is Link.UP and self._idle and member.endpoint.catch_up():
                     self._go_home(member)
                     break
 

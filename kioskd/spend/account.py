@@ -19,6 +19,7 @@ KEPT_TURNS = 16  # that are waited for, or whose usage may come late
 # What a realtime model makes of sound, by its maker's guide to costs: a token per 100 ms heard, one per 50 ms spoken.
 HEARD_MS_A_TOKEN, SPOKEN_MS_A_TOKEN = 100, 50
 CHARACTERS_A_TOKEN = 4  # of European languages, roughly
+CHARACTERS_A_SECOND = 15  # spoken, of the same languages
 
 
 @frozen
@@ -170,13 +171,18 @@ class Account:
         self.on_taken(Taken(turn, known.endpoint, model, whole, known.estimated, wait_ms=known.wait_ms))
 
     def _whole(self, known: _Turn) -> Amounts:
-        sound = Amounts(heard_ms=known.heard_ms, spoken_ms=round(known.spoken_ms), characters=known.said_characters)
         usage = known.usage if known.usage is not None else self._estimate(known)
-        return evolve(usage, heard_ms=sound.heard_ms, spoken_ms=sound.spoken_ms, characters=sound.characters)
+        return evolve(usage, heard_ms=known.heard_ms, spoken_ms=round(known.spoken_ms), characters=self._said(known))
+
+    def _said(self, known: _Turn) -> int:
+        """Characters. Of an answer that was broken off the words never come: the sound says how many there were."""
+        if known.said_characters or self.is_sound(known.endpoint):
+            return known.said_characters
+        return round(known.spoken_ms * CHARACTERS_A_SECOND / 1000)
 
     def _estimate(self, known: _Turn) -> Amounts:
         """Tokens from durations, or from lengths; what was said before is not in it."""
-        said = math.ceil(known.said_characters / CHARACTERS_A_TOKEN)
+        said = math.ceil(self._said(known) / CHARACTERS_A_TOKEN)
         told = math.ceil(len(self.instructions()) / CHARACTERS_A_TOKEN)
         if not self.is_sound(known.endpoint):
             return Amounts(input_text=told + math.ceil(known.asked_characters / CHARACTERS_A_TOKEN), output_text=said)

@@ -50,6 +50,8 @@ class Standing:
 
 def standings(caps: Caps, warn_at: float, windows: Windows, now: Moment) -> Iterator[Standing]:
     """Of each cap that is set, how it stands."""
+    if not caps.any:
+        return
     spent = windows.spent(now)
     for span, (span_s, _) in SPANS.items():
         limit = getattr(caps, span)

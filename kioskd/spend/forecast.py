@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from attrs import frozen
 
 from kioskd.config.endpoint_schema import Endpoint, EndpointKind
-from kioskd.spend.prices import Amounts, cost
+from kioskd.spend.prices import MINUTE_MS, Amounts, cost
 
 LOOK_BACK_DAYS = 14  # two of each weekday
 
@@ -51,6 +51,25 @@ def elsewhere(amounts: Iterable[tuple[Endpoint | None, Amounts]], others: Iterab
         total = sum(cost(translated(each, served, other), other) for served, each in taken)
         found.append(Elsewhere(other.name, other.model, total))
     return found
+
+
+# Of a conversation before there was one: half of it heard, half of it spoken, with some instructions.
+_A_MINUTE = Amounts(
+    input_text=300, input_audio=300, output_text=150, output_audio=600, heard_ms=30_000, spoken_ms=30_000,
+    characters=450,
+)  # fmt: skip
+
+
+def a_minute_at(amounts: Iterable[tuple[Endpoint | None, Amounts]], other: Endpoint) -> float | None:
+    """What a minute of conversation costs there by its prices, in nanos; None without prices.
+
+    `amounts`: turns that were had, with who served them; without any a usual one is supposed.
+    """
+    if other.prices is None:
+        return None
+    taken = [(served, each) for served, each in amounts if each.heard_ms + each.spoken_ms > 0] or [(None, _A_MINUTE)]
+    total = sum(cost(translated(each, served, other), other) for served, each in taken)
+    return total * MINUTE_MS / sum(each.heard_ms + each.spoken_ms for _, each in taken)
 
 
 # Sound in tokens, and the same words as text: a second of speech is 10 or 20 tokens of sound, and 2.5 words.

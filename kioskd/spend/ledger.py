@@ -1,6 +1,6 @@
 """The ledger: files that lines are appended to, each safe on the disk before the next, whatever kills the kiosk.
 
-A file holds the lines of one day, and begins with the number of its first; no clock has a say in its name. The oldest
+A file holds lines of one day, and begins with the number of its first; no clock has a say in its name. The oldest
 are summed up by day once there are too many, so that all of it stays small. One process writes, others may read.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import evolve
 
 from kioskd.config.disk import Disk, replace_file
-from kioskd.spend.lines import Booking, DaySum, Line, Moment, decode_all, encode, highest, settled
+from kioskd.spend.lines import Booking, DaySum, Line, Moment, decode, decode_all, encode, highest, settled
 
 NAME = "spend"  # of its directory, in the state directory
 SUMS = "days.log"
@@ -76,7 +76,9 @@ class Ledger:
             lines, files = _read(self._directory)
             # A file's name is a number that was used, also where its first line was torn.
             self._next = max(highest(lines), *(_number(path) for path in files), 0) + 1
-            self._file = None  # a torn end stays the end of its file
+            self._file, self._day = None, ""
+            if files and (last := self._whole_end(files[-1])) is not None:
+                self._file, self._day = files[-1], day_of(last.at)
             self._sum_up(files)
         return lines
 
@@ -98,6 +100,13 @@ class Ledger:
                 self._sum_up(_files(self._directory))
         return numbered
 
+    def _whole_end(self, file: Path) -> Line | None:
+        """The last line of a file that can be gone on with; None: a torn end stays the end of its file."""
+        content = file.read_bytes()
+        if _number(file) in {each.file for each in _sums(self._directory)}:
+            return None  # it counts no more
+        return decode(content.split(b"\n")[-2]) if content.endswith(b"\n") else None
+
     def _file_for(self, line: Line) -> Path:
         file = self._file
         if file is not None and self._day == day_of(line.at) and file.exists() and file.stat().st_size < MAX_FILE_BYTES:
@@ -105,6 +114,11 @@ class Ledger:
         return self._directory / f"{line.number:010d}.log"
 
     def _sum_up(self, files: list[Path]) -> None:
+        """Keep it small where that can be done. What fails is no loss: the lines are safe, and the next file tries."""
+        with contextlib.suppress(OSError):
+            self._make_sums(files)
+
+    def _make_sums(self, files: list[Path]) -> None:
         """The oldest files become a line a day and model. A file whose sums are safe counts no more, and goes."""
         sums = _sums(self._directory)
         done = {each.file for each in sums}
@@ -136,7 +150,7 @@ def summed(file: int, lines: Iterable[Line]) -> list[DaySum]:
             at=line.at,
             amounts=before.amounts + line.amounts,
             cost=before.cost + line.net,
-            turns=before.turns + (not line.reverses),
+            turns=before.turns + (not line.corrects),
             estimated=before.estimated + line.estimated,
         )
     return list(found.values())

@@ -28,7 +28,8 @@ class Moment:
 class Booking:
     """What one turn took. `cost` in nanos of `currency`; `reverses`: an estimate of the same turn that counts no more.
 
-    `number` grows with each line and never repeats. `wait_ms`: how long the first sound took, None: not known.
+    `number` grows with each line and never repeats. `wait_ms`: how long the first sound took, None: not known. `late`:
+    it takes the place of an estimate, also of one that cost nothing.
     """
 
     number: int
@@ -42,11 +43,17 @@ class Booking:
     estimated: bool = False
     reverses: int = 0
     wait_ms: int | None = None
+    late: bool = False
 
     @property
     def net(self) -> int:
         """What it adds to the sum."""
         return self.cost - self.reverses
+
+    @property
+    def corrects(self) -> bool:
+        """Whether its turn was counted before, as an estimate."""
+        return self.late or self.reverses != 0
 
 
 @frozen
@@ -88,6 +95,8 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 def encode(line: Line) -> bytes:
     """One line of the file, with its end."""
     fields = {"kind": _NAMES[type(line)], **attrs.asdict(line)}
+    if not fields.get("late", True):
+        del fields["late"]  # so that a kiosk that goes back a version reads the lines of this one
     text = json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
@@ -120,7 +129,7 @@ def settled(lines: Iterable[Line]) -> list[Line]:
     for line in lines:
         if isinstance(line, Booking):
             key = (line.at.boot, line.turn, line.endpoint)
-            if line.reverses and key in estimates:
+            if line.corrects and key in estimates:
                 place, estimate = estimates.pop(key)
                 found[place] = attrs.evolve(estimate, amounts=Amounts(), estimated=False)
             elif line.estimated:

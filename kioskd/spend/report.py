@@ -93,7 +93,7 @@ def _when(line: Line) -> str:
 
 
 def _count(line: Booked) -> int:
-    return line.turns if isinstance(line, DaySum) else int(not line.reverses)
+    return line.turns if isinstance(line, DaySum) else int(not line.corrects)
 
 
 def _estimated(line: Booked) -> int:

@@ -14,7 +14,8 @@ from attrs import define, field, frozen
 from kioskd.spend.lines import Booking, DaySum, Line, Moment
 
 HOUR_S, DAY_S, MONTH_S = 3600.0, 86400.0, 31 * 86400.0
-FINE_S = 60.0  # what is booked within a minute is one sum: a month is 45,000 of them at most
+# What is booked within so long is one sum, so that no window is more than 150 of them, which a Pi adds up at each look.
+FINE_S = {HOUR_S: 60.0, DAY_S: 600.0, MONTH_S: 6 * 3600.0}
 
 
 @define
@@ -34,41 +35,44 @@ class Spent:
 
 @define(eq=False)
 class Windows:
-    """Sums of one boot and of those before it. `take` in the order of booking."""
+    """Sums of one boot and of those before it. `take` in the order of booking.
+
+    What was booked counts until its window is over, and up to a minute, ten minutes and six hours longer (`FINE_S`).
+    """
 
     boot: str
-    _now: deque[_Sum] = field(factory=deque, init=False)  # of this boot, by seconds since it
-    _before: list[_Sum] = field(factory=list, init=False)  # by the wall clock, as it was at last in their boots
+    _now: dict[float, deque[_Sum]] = field(factory=lambda: {each: deque() for each in FINE_S}, init=False)
+    _before: dict[float, deque[_Sum]] = field(factory=lambda: {each: deque() for each in FINE_S}, init=False)
     _offsets: dict[str, float] = field(factory=dict, init=False)
 
     def take(self, line: Booking | DaySum) -> None:
         """One more."""
-        self._add(self._now, line.at.up_s, line.net)
+        for span_s, sums in self._now.items():  # by seconds since this boot
+            self._add(sums, line.at.up_s, line.net, FINE_S[span_s])
 
     def load(self, lines: Iterable[Line]) -> None:
         """All that was booked so far, by whatever boot."""
         booked = [line for line in lines if isinstance(line, (Booking, DaySum))]
         for line in booked:  # a clock that was corrected later knew better
             self._offsets[line.at.boot] = line.at.wall_s - line.at.up_s
+        before = []
         for line in booked:
             if line.at.boot == self.boot:
                 self.take(line)
             else:
-                self._before.append(_Sum(self._offsets[line.at.boot] + line.at.up_s, line.net))
-        self._before.sort(key=lambda each: each.at)
-        merged: deque[_Sum] = deque()
-        for each in self._before:
-            self._add(merged, each.at, each.nanos)
-        self._before = list(merged)
+                before.append(_Sum(self._offsets[line.at.boot] + line.at.up_s, line.net))
+        before.sort(key=lambda each: each.at)
+        for span_s, sums in self._before.items():  # by the wall clock, as it was at last in their boots
+            for each in before:
+                self._add(sums, each.at, each.nanos, FINE_S[span_s])
 
     def spent(self, now: Moment) -> Spent:
         """At `now`, of this boot."""
-        ages = self._ages(now)
-        return Spent(*(sum(nanos for age, nanos in ages if age < span) for span in (HOUR_S, DAY_S, MONTH_S)))
+        return Spent(*(sum(nanos for _, nanos in self._ages(span_s, now)) for span_s in FINE_S))
 
     def falls_below_in_s(self, span_s: float, nanos: int, now: Moment) -> float:
-        """How long, if nothing is spent meanwhile, until less than `nanos` was spent in the last `span_s`."""
-        within = sorted(((age, each) for age, each in self._ages(now) if age < span_s), reverse=True)
+        """How long, if nothing is spent meanwhile, until less than `nanos` was spent in the last hour, day or month."""
+        within = sorted(self._ages(span_s, now), reverse=True)
         left = sum(each for _, each in within)
         for age, each in within:
             if left < nanos:
@@ -79,17 +83,19 @@ class Windows:
                 return wait_s
         return 0.0 if left < nanos else span_s
 
-    def _ages(self, now: Moment) -> list[tuple[float, int]]:
-        while self._now and now.up_s - self._now[0].at >= MONTH_S:
-            self._now.popleft()
-        found = [(max(0.0, now.up_s - each.at), each.nanos) for each in self._now]
-        found += [(max(now.up_s, now.wall_s - each.at, 0.0), each.nanos) for each in self._before]
-        return [(age, nanos) for age, nanos in found if age < MONTH_S]
+    def _ages(self, span_s: float, now: Moment) -> list[tuple[float, int]]:
+        """Of what is within this window."""
+        sums = self._now[span_s]
+        while sums and now.up_s - sums[0].at >= span_s:
+            sums.popleft()
+        found = [(max(0.0, now.up_s - each.at), each.nanos) for each in sums]
+        found += [(max(now.up_s, now.wall_s - each.at, 0.0), each.nanos) for each in self._before[span_s]]
+        return [(age, nanos) for age, nanos in found if age < span_s]
 
     @staticmethod
-    def _add(sums: deque[_Sum], at: float, nanos: int) -> None:
+    def _add(sums: deque[_Sum], at: float, nanos: int, fine_s: float) -> None:
         """With the younger's age: rather counted too long than too short."""
-        if sums and at >= sums[-1].at and at // FINE_S == sums[-1].at // FINE_S:
+        if sums and at >= sums[-1].at and at // fine_s == sums[-1].at // fine_s:
             sums[-1].at, sums[-1].nanos = at, sums[-1].nanos + nanos
         else:
             sums.append(_Sum(at, nanos))

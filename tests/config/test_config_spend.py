@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kioskd.config.load import SettingsError, parse
@@ -47,9 +49,53 @@ def test_each_contradiction_is_told(endpoint: str, rest: str, line: int, key: st
     assert problem.line == line and problem.key.startswith(key.split(".(")[0]) and says in problem.message
 
 
+CAPPED = "spend: {caps: {month: 5}}"
+FAQ = Path(__file__).parents[2] / "config/demo-faq.yaml"
+AROUND = "hearing_minute: 0, speech_minute: 0.015"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "key", "says"),
+    [
+        (f"{REALTIME}, prices: {{text_input: 4, text_output: 16}}", "prices", "lack audio_input and audio_output"),
+        (f"{REALTIME}, prices: {{audio_input: 4, text_output: 16}}", "prices", "lack audio_output: a cap"),
+        (f"{REALTIME}, prices: {{text_of_models: {{m: '1 1 1'}}}}", "prices", "lack audio_input and audio_output"),
+        (f"{CHAT}, prices: {{audio_input: 4, {AROUND}}}", "prices", "know nothing of the model m"),
+        (f"{CHAT}, prices: {{text_of_models: {{x: '1 1 1'}}, {AROUND}}}", "prices", "know nothing of the model m"),
+        (f"{CHAT}, prices: {{text_input: 2, speech_minute: 1}}", "prices", "lack hearing_minute"),
+        (f"{CHAT}, prices: {{text_input: 2, hearing_minute: 1}}", "prices", "lack speech_minute"),
+        (
+            f"{CHAT}, prices: {{text_input: 2, {AROUND}}}, model_for_question: {{why: large}}",
+            "model_for_question.why",
+            "asks large, which prices.text_of_models lacks",
+        ),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_cap_that_would_count_nothing_is_told(endpoint: str, key: str, says: str, own: bool) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(f"{endpoint}, caps: {{month: 5}}" if own else endpoint, "" if own else CAPPED)
+    (problem,) = caught.value.problems
+    assert problem.key == f"endpoints[0].{key}" and says in problem.message
+    settings(endpoint)  # without a cap nobody needs to know
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        f"{REALTIME}, prices: {{audio_input: 0, audio_output: 0}}",
+        f"{CHAT}, prices: {{text_of_models: {{m: '1 1 1'}}, {AROUND}}}, model_for_question: {{why: m}}",
+        f"{CHAT}, prices: {{text_output: 1, hearing_minute: 1, speech_characters: 15}}",
+        f"{CHAT}, prices: {{text_output: 1}}, hearing: {{by: local, grammar: '{FAQ}'}}, speech: {{by: local}}",
+    ],
+)
+def test_a_cap_that_counts_is_no_contradiction(endpoint: str) -> None:
+    assert settings(endpoint, CAPPED).spend.caps.any
+
+
 def test_what_is_right_is_read() -> None:
     found = settings(
-        f"{CHAT}, prices: {{text_input: 2, text_of_models: {{x: '1 0.5 2'}}}}"
+        f"{CHAT}, prices: {{text_input: 2, text_of_models: {{x: '1 0.5 2'}}, {AROUND}}}"
         ", model_for_question: {'longer than 9': x}",
         "spend: {caps: {hour: 0.5}}\nchoice: {order: cheapest, by_hour: {'22:00-07:00': a}}",
     )

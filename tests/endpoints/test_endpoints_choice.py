@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kioskd.config.schema import Endpoint, EndpointKind
 from kioskd.config.spend_schema import Choice, Order
-from kioskd.endpoints.choice import ENOUGH_TURNS, MEASURED_TURNS, Measured, Turns, model_for, order_at, ranked
+from kioskd.endpoints.choice import ENOUGH_TURNS, MEASURED_TURNS, STALE_S, Measured, Turns, model_for, order_at, ranked
 
 LISTED = ["a", "b", "c", "local"]
 
@@ -23,8 +23,29 @@ def test_fixed_is_the_settings_order() -> None:
 
 
 @pytest.mark.parametrize("order", [Order.CHEAPEST, Order.FASTEST])
-def test_the_better_one_goes_first_and_who_is_not_measured_behind(order: Order) -> None:
-    assert ranked(LISTED, LISTED, order, costing(c=1, a=9), 0.2, ["local"]) == ["c", "a", "b", "local"]
+def test_the_better_one_goes_first(order: Order) -> None:
+    measured = costing(c=1, a=9, b=5)
+    assert ranked(LISTED, LISTED, order, measured, 0.2, ["local"]) == ["c", "b", "a", "local"]
+
+
+def test_who_is_not_measured_is_tried_where_speed_counts_and_judged_by_its_prices_where_money_does() -> None:
+    measured = costing(c=1, a=9)
+    assert ranked(LISTED, LISTED, Order.FASTEST, measured, 0.2, ["local"]) == ["b", "c", "a", "local"]
+    for supposed, place in ((0.5, 0), (5.0, 1), (20.0, 2), (None, 2)):
+        by_prices = {"a": 0.0, "local": 0.0} | ({} if supposed is None else {"b": supposed})
+        found = ranked(LISTED, LISTED, Order.CHEAPEST, measured, 0.2, ["local"], by_prices)
+        assert found.index("b") == place and found[-1] == "local", "what was measured is not supposed"
+
+
+@pytest.mark.parametrize("rests_s", [STALE_S - 1, STALE_S])
+def test_after_a_day_without_a_turn_nothing_is_known(rests_s: float) -> None:
+    turns = Turns()
+    for at_s in (-70_000.0, 0.0, 60.0):
+        turns.add(1, 1.0, 9000, at_s)
+    is_stale = rests_s >= STALE_S
+    assert turns.measured(60 + rests_s).turns == (0 if is_stale else 3)
+    turns.add(1, 1.0, 300, 60 + rests_s)
+    assert turns.measured(60 + rests_s).turns == (1 if is_stale else 4)
 
 
 def test_one_that_is_put_last_stays_there_however_cheap() -> None:
@@ -51,13 +72,14 @@ def test_few_turns_are_chance() -> None:
     st.dictionaries(st.sampled_from(LISTED), st.integers(0, 100), max_size=4),
     st.sampled_from([*Order, "b"]),
     st.floats(0, 1),
+    st.dictionaries(st.sampled_from(LISTED), st.floats(0, 100), max_size=4),
 )
 def test_nobody_is_lost_and_the_order_comes_to_rest(
-    before: list[str], costs: dict[str, int], by: Order | str, hysteresis: float
+    before: list[str], costs: dict[str, int], by: Order | str, hysteresis: float, supposed: dict[str, float]
 ) -> None:
-    once = ranked(LISTED, before, by, costing(**costs), hysteresis, ["local"])
+    once = ranked(LISTED, before, by, costing(**costs), hysteresis, ["local"], supposed)
     assert sorted(once) == sorted(LISTED)
-    assert ranked(LISTED, once, by, costing(**costs), hysteresis, ["local"]) == once
+    assert ranked(LISTED, once, by, costing(**costs), hysteresis, ["local"], supposed) == once
 
 
 def test_hours_of_the_day_have_orders_of_their_own() -> None:
@@ -71,8 +93,8 @@ def test_hours_of_the_day_have_orders_of_their_own() -> None:
 def test_only_the_latest_turns_are_measured_and_the_middle_wait() -> None:
     turns = Turns()
     for number in range(MEASURED_TURNS + 5):
-        turns.add(number, 0.5, 1000 if number % 2 else None)
-    measured = turns.measured
+        turns.add(number, 0.5, 1000 if number % 2 else None, number)
+    measured = turns.measured(MEASURED_TURNS + 5)
     assert (measured.turns, measured.minutes, measured.wait_ms) == (MEASURED_TURNS, MEASURED_TURNS / 2, 1000)
     assert measured.cost == sum(range(5, MEASURED_TURNS + 5))
 

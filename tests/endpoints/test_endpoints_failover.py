@@ -43,13 +43,15 @@ class House:
 
     peers: list
     keys: list = field(init=False)
+    members: list = field(init=False)
     endpoint: Failover = field(init=False)
     reports: Reports = field(factory=Reports)
 
     def __attrs_post_init__(self):
         self.keys = [f"key-{number}" for number in range(len(self.peers))]
         history = History(CONVERSATION)
-        self.endpoint = Failover([self._member(number, history) for number in range(len(self.peers))])
+        self.members = [self._member(number, history) for number in range(len(self.peers))]
+        self.endpoint = Failover(list(self.members))
 
     def _member(self, number, history):
         settings = evolve(SETTINGS, name=f"endpoint-{number}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,25 @@ def test_a_text_models_answer_is_estimated_from_its_words() -> None:
     (taken,) = books.taken
     assert (taken.model, taken.amounts.input_text, taken.amounts.output_text) == ("m40", 10, 20)
     assert (taken.amounts.input_audio, taken.amounts.characters, taken.amounts.spoken_ms) == (0, 80, 1500)
+
+
+@pytest.mark.parametrize("usage", [None, USAGE])
+def test_an_answer_that_was_broken_off_before_its_words_came_is_as_long_as_its_sound(usage: Usage | None) -> None:
+    books = Books(sound=False)
+    books.see(0.0, *asked(), e.Transcript(1, Speaker.VISITOR, "x" * 40))
+    books.see(1.0, e.AnswerAudio(1, b"", 20_000.0), f.Interrupt(1, 9000), *([usage] if usage else []))
+    books.account.close()
+    (taken,) = books.taken
+    assert (taken.estimated, taken.amounts.characters) == (usage is None, 300)
+    assert taken.amounts.output_text == (75 if usage is None else USAGE.output_text)
+
+
+def test_words_count_as_they_are_where_they_came_and_sound_as_sound() -> None:
+    for sound, words, characters in ((False, "y" * 12, 12), (True, "", 0)):
+        books = Books(sound=sound)
+        books.see(0.0, *asked(), *([e.Transcript(1, Speaker.KIOSK, words)] if words else []), *answer())
+        books.account.close()
+        assert books.taken[0].amounts.characters == characters
 
 
 def test_a_usage_that_comes_late_takes_the_place_of_its_estimate() -> None:

@@ -207,6 +207,54 @@ def test_a_disk_that_is_full_loses_nothing_once_there_is_room(tmp_path: Path, mo
     assert total(read(tmp_path / "spend")) == 7
 
 
+class Full(LedgerDisk):
+    """Has room for lines, and none for sums."""
+
+    def write(self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+
+def test_sums_that_cannot_be_written_cost_nothing_and_are_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MAX_FILES", 2)
+    directory = tmp_path / "spend"
+    for start in (0, 1):
+        ledger = Ledger(directory, Full())
+        assert total(ledger.open()) == 4 * start
+        for day in range(4):
+            ledger.append(booking(1, at((4 * start + day) * DAY_S)))
+    assert total(read(directory)) == 8 and not (directory / room.SUMS).exists()
+    ledger = Ledger(directory)
+    assert total(ledger.open()) == 8
+    assert total(read(directory)) == 8 and len(list(directory.glob("0*.log"))) == 2
+
+
+def test_many_starts_a_day_are_one_file(tmp_path: Path) -> None:
+    for start in range(room.MAX_FILES * 2):
+        ledger = Ledger(tmp_path / "spend")
+        ledger.open()
+        ledger.append(booking(1, at(start)))
+    ledger = Ledger(tmp_path / "spend")
+    ledger.open()
+    ledger.append(booking(1, at(2 * DAY_S)))
+    assert [len(path.read_bytes().splitlines()) for path in sorted((tmp_path / "spend").glob("*.log"))] == [128, 1]
+    assert total(read(tmp_path / "spend")) == 129
+
+
+@pytest.mark.parametrize("torn", [b"1234abcd {", b"1234abcd {}\n", b"\0" * 64])
+def test_behind_a_torn_end_nothing_is_written(tmp_path: Path, torn: bytes) -> None:
+    ledger = Ledger(tmp_path / "spend")
+    ledger.open()
+    ledger.append(booking(1, at(0)))
+    (file,) = (tmp_path / "spend").glob("*.log")
+    file.write_bytes(file.read_bytes() + torn)
+    ledger = Ledger(tmp_path / "spend")
+    ledger.open()
+    ledger.append(booking(2, at(1)))
+    assert file.read_bytes().endswith(torn) and total(read(tmp_path / "spend")) == 3
+
+
 def test_what_cannot_be_read_is_told_with_its_remedy(tmp_path: Path) -> None:
     assert read(tmp_path / "nothing") == []
     (tmp_path / "spend").mkdir()
@@ -215,11 +263,14 @@ def test_what_cannot_be_read_is_told_with_its_remedy(tmp_path: Path) -> None:
         read(tmp_path / "spend")
 
 
-def test_an_estimate_that_was_reversed_counts_once() -> None:
-    guess = booking(100, at(0), number=1, estimated=True, amounts=Amounts(50))
-    real = booking(30, at(5), number=2, reverses=100, amounts=Amounts(20))
+@pytest.mark.parametrize("price", [100, 0])
+def test_an_estimate_that_was_reversed_counts_once(price: int) -> None:
+    guess = booking(price, at(0), number=1, estimated=True, amounts=Amounts(50))
+    real = booking(30, at(5), number=2, reverses=price, amounts=Amounts(20), late=True)
     other = evolve(guess, number=3, turn=2)
     lines = [guess, real, other]
     assert sum(line.amounts.tokens for line in settled(lines) if isinstance(line, Booking)) == 70
     (day,) = summed(1, lines)
-    assert (day.cost, day.turns, day.estimated, day.amounts.tokens) == (130, 2, 1, 70)
+    assert (day.cost, day.turns, day.estimated, day.amounts.tokens) == (30 + price, 2, 1, 70)
+    before = booking(30, at(5), number=2, reverses=100)  # as the version before wrote it
+    assert before.corrects and b"late" not in encode(before) and decode(encode(real)) == real
