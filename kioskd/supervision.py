@@ -72,12 +72,14 @@ class Supervised:
 
     async def _once(self) -> str:
         """One life; what ended it."""
+        cause = "ended by itself"
         try:
             await self._run()
-        except Exception as error:  # the edge of a part: whatever went wrong in it must not end the others
+        # The edge of a part: whatever went wrong in it, also while it was cancelled, must not end the others.
+        except* Exception as error:
             log.debug("%s crashed", self.name, exc_info=True)
-            return f"crashed: {describe(error)}"
-        return "ended by itself"
+            cause = f"crashed: {describe(error)}"
+        return cause
 
     def _wait_for_restart(self, cause: str) -> None:
         now = trio.current_time()

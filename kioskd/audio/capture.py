@@ -124,6 +124,7 @@ class Capture:
         """Wait, read what there is, do what was asked: in this order, so that `Begin` and `End` fall on a sample."""
         if self._reopening:
             self._reopening = False
+            self.hearing.forget()  # its fault ends with the next sound, and has to be found anew
             self._close()
         if self._next is not None:
             self._change_over(*self._next)
@@ -226,7 +227,7 @@ class Capture:
     def _overrun(self, now: float) -> None:
         self.vitals.xruns += 1
         self._overruns += 1
-        self._overrun_at = now
+        self._overrun_at = self._sound_at = now  # what overruns captures
         self.ring.clear()  # a pre-roll has no hole in it
         level = logging.WARNING if self._overruns == 1 else logging.DEBUG
         log.log(level, "microphone %r: overrun, sound was lost; the machine is too busy", self.device)

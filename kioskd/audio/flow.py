@@ -42,10 +42,11 @@ class Flow:
     hungry: bool = field(default=True, init=False)
     """A command is to wake the thread at once."""
     _drop_again: bool = field(default=False, init=False)
+    _refused_since: float | None = field(default=None, init=False)  # it is ready, and takes nothing
 
     def opened(self, device: PlaybackDevice) -> None:
         """The device is there, and silent."""
-        self.device = device
+        self.device, self._refused_since = device, None
         step_frames = SERVER_STEP_FRAMES if device.card is None else CARD_STEP_FRAMES
         self.playout = Playout(device.buffer_frames, step_frames)
 
@@ -124,7 +125,7 @@ class Flow:
         pieces = self._next_block(device, now)
         if pieces:
             self._hand_over(device, pieces, now)
-            return 0
+            return 0 if self._refused_since is None else _SHORTEST_SLEEP_S
         guard = min(device.period_frames + _GUARD_FRAMES, device.buffer_frames // 2)
         if self.playout.flowing and self.playout.remaining_frames <= guard and (pieces := self._queue.take_rest()):
             self._hand_over(device, pieces, now, fading=True)
@@ -204,11 +205,21 @@ class Flow:
             return
         taken, rest = split_at(block, frames * FRAME_BYTES)
         self._queue.put_back(rest)
+        self._note_refusal(taken, now)
         if taken:
             self.playout.wrote(taken, now)
             self._ledger.written(taken)
         if fading and pieces[0].sound is not None:
             self._queue.starve(pieces[0].sound, now)
+
+    def _note_refusal(self, taken: list[Piece], now: float) -> None:
+        """A device that never takes the first frame of a flow has no level by which its stall could be seen."""
+        if taken:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif now > self._refused_since + _STALL_S:
+            raise DeviceLostError(self.name, Direction.PLAYBACK, f"has taken no sound for {_STALL_S:.0f} s")
 
 
 def _faded(block: list[Piece], end: int | None) -> bytes:

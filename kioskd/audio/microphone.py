@@ -127,6 +127,7 @@ class AlsaMicrophone:
             else:
                 log.error("microphone %r: its thread hangs in the sound driver", self._settings.microphone)
         self._outage.crashed()
+        self._hearing.forget()
         if gateway.error is not None:
             raise gateway.error
 

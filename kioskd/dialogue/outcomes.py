@@ -169,6 +169,8 @@ def tick_speaking(scene: Scene, event: Event, now: float) -> None:
         turn.stalled = True
         turn.end(Ending.CUT, now)
         scene.effects.append(FinishSpeaking(turn.number))
+    elif scene.stop_by is not None:  # there is no time for an apology
+        stop_mid_answer(scene)
     else:
         scene.silence()
         scene.apologise(now)

@@ -10,7 +10,7 @@ from kioskd.dialogue.events import Ending
 
 RESUMED_AT_MOST = 2  # an answer that is cut a third time is not going to be whole
 OWN_WORDS_S = 15.0  # to find them: a self-test takes six
-PLAY_OUT_MARGIN_S = 5.0  # what earcons before it, underruns and the sink's own latency may add to an answer's length
+PLAY_OUT_MARGIN_S = 13.0  # what the longest sign before it (8 s), underruns and the sink may add to an answer's length
 
 
 Question = type[Ask | RepeatAnswer | Announce | TestSound | CheckSound | SayWords]

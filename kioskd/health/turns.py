@@ -65,7 +65,7 @@ class TurnWatch:
                 self._close_all_but(max(self._open, default=0) if view.state in TALKING else 0)
             case f.GiveSign(sign) if self._open and sign not in PASSING:
                 self._note(max(self._open), sign=sign)
-            case f.StopSpeaking(turn):
+            case f.StopSpeaking(turn) if turn in self._open:  # else it began before anybody watched
                 self._silencing.add(turn)
             case f.Interrupt(turn, heard_ms):
                 self._note(turn, heard_ms=heard_ms, interrupted=True)

@@ -9,6 +9,7 @@ import trio
 from test_audio_microphone import LOST, Bench, ramp, running
 from test_audio_speaker import Card, Ears, listening, sound
 
+from kioskd.audio.pcm import bytes_of
 from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.config.schema import Audio
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, SpeakingFinished
@@ -88,6 +89,34 @@ async def test_a_microphone_that_is_reopened_ends_the_fault_that_was_raised_for_
         assert bench.nothing_reported()
         bench.device.feed(ramp(20))
         assert await bench.events.receive() == FaultCleared(Fault.MICROPHONE)
+
+
+async def test_a_deaf_microphone_that_is_reopened_is_found_deaf_anew() -> None:
+    async with running(Bench()) as bench:
+        for turn in range(1, 7):
+            bench.microphone.begin(turn, 0)
+            await bench.settled()
+            bench.device.feed(bytes(bytes_of(500)))
+            await bench.settled()
+            bench.microphone.end(turn, 0)
+            await bench.settled()
+            if turn == 3:
+                assert isinstance(await next_fault(bench), FaultRaised)
+                bench.microphone.reopen()
+                await until_closed(bench)
+                with trio.fail_after(PATIENCE_S):
+                    while bench.opened < 2:
+                        await trio.sleep(0.005)
+        assert isinstance(await next_fault(bench), FaultCleared)  # it gives sound, if only zeros
+        assert isinstance(await next_fault(bench), FaultRaised)
+
+
+async def next_fault(bench: Bench) -> FaultRaised | FaultCleared:
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            event = await bench.events.receive()
+            if isinstance(event, FaultRaised | FaultCleared):
+                return event
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -352,6 +352,17 @@ async def test_an_overrun_is_counted_and_no_pre_roll_spans_it() -> None:
         assert utterance.size <= bytes_of(40)
 
 
+async def test_a_standstill_that_ends_in_an_overrun_is_no_lost_device() -> None:
+    async with running(Bench()) as bench:
+        bench.device.feed(ramp(100))
+        await bench.settled()
+        bench.now += 60.0
+        bench.device.feed(None)
+        await bench.settled()
+        assert bench.microphone.present and bench.microphone.xruns == 1
+        assert bench.nothing_reported()
+
+
 async def test_frames_level_and_heartbeat_tell_how_it_is() -> None:
     async with running(Bench()) as bench:
         assert bench.microphone.level == 0.0

@@ -247,7 +247,7 @@ def test_a_speaker_that_never_ends_does_not_hold_the_kiosk() -> None:
     turn = s.ask()
     s.hear(turn, 3000)
     s.do(e.AnswerEnded(turn, e.Ending.COMPLETE))
-    assert s.wait(7) == []
+    assert s.wait(15) == []
     assert s.wait(2) == [f.StopSpeaking(turn), f.GiveSign(Sign.SORRY)]
     assert s.state is State.READY
 
@@ -333,6 +333,15 @@ def test_stop_lets_the_answer_finish_within_its_grace() -> None:
     s.hear(turn, 1000)
     s.do(e.StopRequested(), e.AnswerEnded(turn, e.Ending.COMPLETE))
     assert s.do(e.SpeakingFinished(turn, 1000)) == [f.Exit()]
+
+
+def test_stop_while_a_speaker_never_ends_leaves_all_the_same() -> None:
+    s = Scene(evolve(SETTINGS, stop_grace_s=60))
+    turn = s.ask()
+    s.hear(turn, 1000)
+    s.do(e.AnswerEnded(turn, e.Ending.COMPLETE), e.StopRequested())
+    assert s.wait(59) == [f.StopSpeaking(turn), f.Exit()]
+    assert s.kiosk.deadline is None
 
 
 def test_stop_twice_is_stop_now_and_stop_in_thought_is_too() -> None:

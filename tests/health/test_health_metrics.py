@@ -113,6 +113,12 @@ async def test_the_fleet_asks_for_figures_that_there_are(file: str, tmp_path: Pa
     assert asked - {name for name, *_ in figures(path)} == set()
 
 
+def test_an_answer_that_began_before_anybody_watched_may_be_interrupted(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "kioskd.prom", 15, lambda: STATUS)
+    for what in (f.StopSpeaking(5), e.SpeakingStopped(5, 100), f.Interrupt(5, 100), f.Show(View(State.READY, Link.UP))):
+        metrics(what, 1.0)
+
+
 async def there(path: Path) -> None:
     while not path.exists():
         await trio.lowlevel.checkpoint()
