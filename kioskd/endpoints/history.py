@@ -38,7 +38,10 @@ class Exchange:
             return self.answer if self.whole or not self.answer else self.answer + CUT
         share = max(0.0, self.heard_ms / self.sounded_ms)
         words = self.answer[: round(len(self.answer) * share)]
-        return (words.rpartition(" ")[0] or words) + INTERRUPTED if words else ""
+        whole_words = words.rpartition(" ")[0]
+        if not whole_words and not words.isascii():  # a script without blanks
+            whole_words = words
+        return whole_words + INTERRUPTED if words else ""
 
 
 @define(eq=False)
