@@ -1,6 +1,6 @@
 # Sourced by scripts/install, after prepare.sh: Debian packages, wheels, and a version as a folder of its own.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # work, wheelhouse, extras: set by scripts/install
+# shellcheck disable=SC2154 # work, wheelhouse, extras, appliance and the paths: set by scripts/install
 
 need_debian_packages() {
     local packages=(python3 python3-venv "${KIOSK_PACKAGES[@]}")
@@ -88,12 +88,85 @@ for item in sorted(zipfile.ZipFile(sys.argv[1]).infolist(), key=lambda item: ite
     say "making $folder"
     rm -rf "$folder"
     mkdir -p "$OPT/versions"
+    unfinished=$folder
     python3 -m venv --without-pip "$folder"
     # Without a cache: an SD card is small, and this is done once.
     pip "$folder/bin/python" install -q --no-cache-dir --no-compile --no-warn-script-location "${pip_options[@]}" \
         "kioskd[$extras] @ file://$wheel"
     # A version is never changed: its .pyc need no look at the sources' dates, which a Pi's clock makes up.
     "$folder/bin/python" -m compileall -q -j 0 -x '/tests/' --invalidation-mode unchecked-hash "$folder/lib" || true
+    sync -f "$folder" # the mark must not outlive a power cut that its files did not
     touch "$folder/complete"
     sync -f "$folder/complete"
+    # shellcheck disable=SC2034 # finish, in scripts/install, reads it
+    unfinished=''
+}
+
+# --- what is installed, and what is in use
+
+installed_version() { basename "$(readlink "$OPT/current")" 2>/dev/null || true; }
+
+# The version to go back to: the one in use, unless a run was cut off (its power, say) while it tried that one.
+version_before() {
+    local before
+    before=$(cat "$UNTRIED" 2>/dev/null || true)
+    if [ -n "$before" ] && [ -e "$OPT/versions/$before/complete" ]; then
+        echo "$before"
+    else
+        installed_version
+    fi
+}
+
+note_untried() {
+    echo "$1" >"$UNTRIED.new"
+    sync "$UNTRIED.new"
+    mv -T "$UNTRIED.new" "$UNTRIED"
+    sync -f "$OPT"
+}
+
+# `put FOLDER FILE…`, each whole at once: systemd takes a unit of 0 bytes, as a power cut can leave it, for masked.
+# (A name with .new is no unit, nor anything else that is looked for there.)
+put() {
+    local folder=$1 file
+    shift
+    for file in "$@"; do
+        install -D -m 644 "$file" "$folder/${file##*/}.new"
+    done
+    sync -f "$folder"
+    for file in "$@"; do
+        mv -T "$folder/${file##*/}.new" "$folder/${file##*/}"
+    done
+}
+
+# Points everything to a version that is there already.
+use_version() {
+    local share=$OPT/versions/$1/share/kioskd/systemd
+    ln -sfn "versions/$1" "$OPT/current.new" && mv -T "$OPT/current.new" "$OPT/current"
+    ln -sfn current/bin "$OPT/bin"
+    ln -sfn current/share "$OPT/share"
+    ln -sfn "$OPT/bin/kioskd" /usr/local/bin/kioskd
+    put /etc/sysusers.d "$share/sysusers.d/kioskd.conf"
+    put /etc/tmpfiles.d "$share/tmpfiles.d/kioskd.conf"
+    put /etc/udev/rules.d "$share/udev/60-kioskd-gpio.rules"
+    put "$UNITS" "$share/kioskd.service" "$share"/reboot/*.service "$share"/reboot/*.timer
+    [ ! -d "$share/tools" ] || put "$UNITS" "$share"/tools/*
+    if [ -n "$appliance" ] || [ -e "$DROP_INS/reboot.conf" ]; then
+        put "$DROP_INS" "$share/drop-ins/reboot.conf"
+        put /etc/systemd/system.conf.d "$share/system.conf.d/kioskd-watchdog.conf"
+        systemctl -q enable kioskd-reboot-credit.timer
+    fi
+    # Where there is a settings key, its rule is this version's.
+    [ ! -e "$SUDOERS" ] || [ ! -e "$share/sudoers.d/$ADMIN" ] || put_sudoers "$share"
+    # An encrypted key wins over a plain one.
+    [ ! -e "$ENCRYPTED_KEY" ] || put "$DROP_INS" "$share/drop-ins/encrypted-key.conf"
+    sync -f "$OPT" "$UNITS"
+    ! booted || systemctl daemon-reload
+}
+
+# Old versions but the one in use and the one before.
+prune() {
+    local folder
+    for folder in "$OPT"/versions/*; do
+        case ${folder##*/} in "$version" | "$1") ;; *) rm -rf "$folder" ;; esac
+    done
 }
