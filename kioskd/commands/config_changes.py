@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from kioskd.commands import config_views, exits
@@ -99,27 +100,68 @@ def _apply(arguments: argparse.Namespace, changer: Changer) -> int:
 
 def _edit(arguments: argparse.Namespace, changer: Changer) -> int:
     seen, name = config_views.read(arguments.config)
-    with tempfile.TemporaryDirectory(prefix="kioskd-") as folder:
-        draft = Path(folder) / "kioskd.yaml"
-        draft.write_bytes(seen)
-        while True:
-            if subprocess.run([*_editor(), str(draft)], check=False).returncode:
-                return exits.complain("the editor was left with an error: nothing is changed", exits.FAILED)
-            try:
-                text = decode(draft.read_bytes(), name)
-                parse(text, name)
-                break
-            except SettingsError as error:
-                exits.complain(error, exits.BAD_SETTINGS)
-                if not sys.stdin.isatty() or input("Edit again? [Y/n] ").strip().lower().startswith("n"):
-                    return exits.complain("nothing is changed", exits.BAD_SETTINGS)
-    return _tell(arguments, changer.apply(text, "edit", _terms(arguments), seen), arguments.probation)
+    editor = _editor()
+    folder = Path(tempfile.mkdtemp(prefix="kioskd-"))  # its owner's alone
+    draft, done = folder / "kioskd.yaml", False
+    draft.write_bytes(seen)
+    try:
+        text = _edited(editor, draft, name)
+        if text is None:
+            return exits.complain("nothing is changed", exits.BAD_SETTINGS)
+        outcome = changer.apply(text, "edit", _terms(arguments), seen)
+        done = True
+    finally:  # what was typed is lost in no other case
+        if done or _content(draft) in (seen, None):
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"what you wrote is kept: sudo kioskd config apply {draft}", file=sys.stderr, flush=True)
+    return _tell(arguments, outcome, arguments.probation)
+
+
+def _edited(editor: Sequence[str], draft: Path, name: str) -> str | None:
+    """The draft's text, once it is settings; None: given up. Raises ChangeError, SettingsError."""
+    while True:
+        try:
+            if subprocess.run([*editor, str(draft)], check=False).returncode:
+                raise ChangeError("the editor was left with an error: nothing is changed")
+            content = draft.read_bytes()
+        except OSError as error:
+            what = error.filename or editor[0]
+            raise ChangeError(f"{what}: {error.strerror}: nothing is changed; is EDITOR right?") from None
+        try:
+            text = decode(content, name)
+            parse(text, name)
+            return text
+        except SettingsError as error:
+            if not sys.stdin.isatty():
+                raise
+            exits.complain(error, exits.BAD_SETTINGS)
+            if not _again():
+                return None
+
+
+def _again() -> bool:
+    try:
+        return not input("Edit again? [Y/n] ").strip().lower().startswith("n")
+    except EOFError:  # Ctrl-D
+        print(file=sys.stderr)
+        return False
+
+
+def _content(draft: Path) -> bytes | None:
+    try:
+        return draft.read_bytes()
+    except OSError:
+        return None
 
 
 def _editor() -> list[str]:
     for name in ("SUDO_EDITOR", "VISUAL", "EDITOR"):
         if os.environ.get(name, "").strip():
-            return shlex.split(os.environ[name])
+            try:
+                return shlex.split(os.environ[name])
+            except ValueError as error:
+                raise ChangeError(f"{name}={os.environ[name]}: {error}; nothing is changed") from None
     for program in ("sensible-editor", "nano", "vi"):
         if shutil.which(program):
             return [program]

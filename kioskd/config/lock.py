@@ -24,8 +24,9 @@ def locked(path: Path, who: str, wait_s: float = WAIT_S) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         _take(descriptor, wait_s)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{who}, process {os.getpid()}".encode()[:_MAX_BYTES], 0)
+        with contextlib.suppress(OSError):  # a full disk: a nameless holder is better than no way back
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{who}, process {os.getpid()}".encode()[:_MAX_BYTES], 0)
         yield
     finally:
         os.close(descriptor)

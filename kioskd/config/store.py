@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kioskd.config.disk import Disk, replace_file, replace_link, told
+from kioskd.config.disk import Disk, WriteError, replace_file, replace_link, told
 from kioskd.config.files import UnreadableFileError, read_small_file
 from kioskd.config.lock import WAIT_S, locked
 from kioskd.config.versions import About, next_number, read_about, superfluous
 from kioskd.config.yaml_text import MAX_BYTES
 
 MAX_ABOUT_BYTES = 64 * 1024
+KEPT_AT_LEAST = 3  # of the versions that were kept: the one that counts, and two to roll back to
 
 
 class Store:
@@ -143,11 +144,21 @@ class Store:
 
     def go_back(self, number: int, why: str) -> None:
         """The settings file is again what it was before the version on trial, if it still is that one."""
+        self.put_back(number)
+        self.end_reverted(number, why)
+
+    def put_back(self, number: int) -> None:
+        """The first half of `go_back`: all that the daemon sees of it."""
         base = self.about(number).base
         if base is not None and self.is_version(self.in_force(), number):
             self.restore(base)
+
+    def end_reverted(self, number: int, why: str) -> None:
+        """The other half: the version is no longer on trial."""
         self.end_trial()
-        self.note(number, "reverted", why)
+        with contextlib.suppress(WriteError):  # a history must not stop a going back
+            self.note(number, "reverted", why)
+            self.prune()
 
     def restore(self, number: int) -> None:
         """The settings file is this version, as it was before."""
@@ -172,9 +183,10 @@ class Store:
             replace_file(self._disk, path, _as_json({"outcome": outcome, "why": why[:1000]}))
 
     def prune(self) -> None:
-        """Old versions go."""
-        pending = self.pending
-        needed = [self.current, pending, self.about(pending).base if pending is not None else None]
+        """Old versions go, but not those that may yet be gone back to, however many failed since."""
+        linked = [number for number in (self.current, self.pending) if number is not None]
+        kept = [number for number in self.numbers() if self.outcome(number)[0] == "kept"]
+        needed = [*linked, *(self.about(number).base for number in linked), *kept[-KEPT_AT_LEAST:]]
         with told(self.directory):
             for number in superfluous(self.numbers(), needed):
                 old = self._versions / ".old"

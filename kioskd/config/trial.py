@@ -32,7 +32,8 @@ class Health:
 
     def as_good_as(self, before: Health) -> bool:
         """Whether nothing is worse: what it lacked before, it may lack now, but nothing else."""
-        return LEVELS.index(self.level) >= LEVELS.index(before.level) and self.lacks <= before.lacks
+        unknown = before.level == "down" or "answers" in before.lacks  # nobody could say what it lacked then
+        return LEVELS.index(self.level) >= LEVELS.index(before.level) and (unknown or self.lacks <= before.lacks)
 
     def as_dict(self) -> dict[str, Any]:
         """What `before` has to be remembered by."""

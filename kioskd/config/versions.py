@@ -13,7 +13,7 @@ from kioskd.config.schema import Settings
 
 KEPT = 20
 MAX_CHANGED = 40  # keys that are named; more is another file altogether
-_MORE = "..."
+MORE = "..."  # instead of the others
 
 BY_HAND, AS_FOUND = "edited by hand", "as it was found"
 
@@ -90,8 +90,8 @@ def changed_keys(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -
     """The keys whose values differ, by name only: a value may be nobody's business."""
     if old is None or new is None:
         return ()
-    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, _MORE) != new.get(key, _MORE)]
-    return tuple(keys) if len(keys) <= MAX_CHANGED else (*keys[: MAX_CHANGED - 1], _MORE)
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, MORE) != new.get(key, MORE)]
+    return tuple(keys) if len(keys) <= MAX_CHANGED else (*keys[: MAX_CHANGED - 1], MORE)
 
 
 def next_number(known: Iterable[int]) -> int:

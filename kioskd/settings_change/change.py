@@ -11,7 +11,7 @@ from kioskd.config.load import parse
 from kioskd.config.lock import BusyError
 from kioskd.config.schema import Settings, in_order
 from kioskd.config.trial import Health
-from kioskd.config.versions import About, Trial
+from kioskd.config.versions import MORE, About, Trial
 from kioskd.config.yaml_text import decode
 from kioskd.settings_change.device import complaints, environment_of, pins_of
 from kioskd.settings_change.texts import keys_between, settings_in, trouble_in
@@ -44,7 +44,7 @@ class Changer:
     def apply(self, text: str, how: str, terms: Terms, seen: bytes | None) -> Outcome:
         """Make `text` the settings. `seen`: the settings that the change was made from."""
         trials, store, content = self.trials, self.trials.store, text.encode()
-        settings, old = parse(text, "the new settings"), settings_in(seen)
+        settings, old = parse(text, "the new settings"), settings_in(seen) or self._counted()
         if content == seen:
             return Outcome(Result.UNCHANGED)
         if why := self.beyond(old, settings):
@@ -67,7 +67,9 @@ class Changer:
                 store.end_trial()
                 store.note(number, "dropped", "could not be put in place")
                 raise
-        if not trials.kiosk.reload():
+            # Still held: a start of systemd's own in between would count as the one under which it was tried.
+            told = trials.kiosk.reload()
+        if not told:
             trials.timer.disarm()
             return Outcome(Result.UNTRIED, number, changed, "kioskd is not running: it is tried at its next start")
         if terms.confirm:
@@ -102,7 +104,8 @@ class Changer:
     ) -> None:
         """Raises ChangeError."""
         held = pins_of(old) if old is not None and before.pid is not None else set()
-        found = complaints(settings, changed, held, environ=environment_of(before.pid) if before.pid else None)
+        judged = None if old is None or MORE in changed else changed
+        found = complaints(settings, judged, held, environ=environment_of(before.pid) if before.pid else None)
         if found and not terms.anyway:
             lines = "\n".join(map(str, found))
             raise ChangeError(f"this machine can't do that, and nothing was changed (--anyway: try it):\n{lines}")
@@ -122,8 +125,16 @@ class Changer:
                 "sudo kioskd config confirm, sudo kioskd config rollback"
             )
 
+    def _counted(self) -> Settings | None:
+        """The settings that counted last, where the file is none: the daemon still goes by them."""
+        current = self.trials.store.current
+        return None if current is None else settings_in(self.trials.store.content(current))
+
     def _base(self, seen: bytes | None) -> int | None:
-        """The version that the settings file is now, made one if it was edited by hand."""
+        """The version to go back to: the settings file as it is now, made one if it was edited by hand.
+
+        Where that is none that a kiosk can go by: the last version that counted.
+        """
         store = self.trials.store
         pending, current = store.pending, store.current
         if pending is not None:  # nobody will try it any more
@@ -131,11 +142,13 @@ class Changer:
             if store.is_version(seen, pending):
                 return store.about(pending).base
         if seen is None:
-            return None
+            return current
         if store.is_version(seen, current):
             return current
-        valid = not trouble_in(seen, "")
-        number = self.trials.add_by_hand(seen, valid=valid)
-        if valid:
-            store.keep(number)
+        trouble = trouble_in(seen, str(store.settings))
+        number = self.trials.add_by_hand(seen, valid=not trouble)
+        if trouble:
+            store.note(number, "refused", trouble)
+            return number if current is None else current
+        store.keep(number)
         return number

@@ -11,6 +11,7 @@ from typing import Any
 
 from kioskd.config.trial import Health, health_of
 from kioskd.control.client import ControlError, NotRunningError, ask
+from kioskd.settings_change.daemon_user import trouble_for_daemon
 
 UNIT = "kioskd.service"
 _ASK_S = 5.0
@@ -41,10 +42,14 @@ class Kiosk:
                 return True
         match self.unit_state():
             case "active" | "reloading":
-                return self._systemctl("reload")
+                return self._systemctl("reload", "--no-block")
             case "failed" | "activating":  # settings that it can't start under, most likely
                 return self._systemctl("restart", "--no-block")
         return False
+
+    def trouble_with(self, content: bytes, settings: Path) -> str:
+        """Why it couldn't start under the settings in this file, though root finds them right; "" where it could."""
+        return trouble_for_daemon(content, settings, UNIT)
 
     def unit_state(self) -> str:
         """Of the service, by systemd; "unknown" where that doesn't run."""

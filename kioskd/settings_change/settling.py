@@ -34,7 +34,12 @@ def settle(trials: Trials) -> tuple[Start, str]:
                 store.note(pending, "kept", "")
             elif not store.outcome(pending)[0]:
                 store.note(pending, "dropped", "interrupted, or edited by hand since")
-            step = at_start(evolve(found, on_trial=False, is_trial=False, settled=False))
+            found = evolve(found, on_trial=False, is_trial=False, settled=False)
+            step = at_start(found)
+        if step is Start.TAKE_OVER and content is not None:
+            # Nobody would take it back: a file that only root can read must not count.
+            trouble = trials.kiosk.trouble_with(content, store.settings)
+            step = at_start(evolve(found, valid=not trouble))
         return step, _do(trials, step, content, trouble)
 
 
@@ -46,14 +51,14 @@ def _do(trials: Trials, step: Start, content: bytes | None, trouble: str) -> str
             store.keep(number)
             return f"version {number}: the settings file as it is now"
         case Start.TRY if pending is not None:
-            store.count_start()
-            trial = store.about(pending).trial
+            trial, without = store.about(pending).trial, ""
             if not trials.timer.armed():
                 try:
                     trials.arm(pending, trial.probation_s if trial else USUAL_PROBATION_S)
                 except TimerError as error:  # it is still taken back if kioskd can't start under it
-                    return f"version {pending} is on trial, without a timer: {error}"
-            return f"version {pending} is on trial"
+                    without = f", without a timer: {error}"
+            store.count_start()  # last: a disk that says no leaves a timer behind
+            return f"version {pending} is on trial{without}"
         case Start.REVERT if pending is not None:
             why = f"kioskd did not come up under it{f': {trouble}' if trouble else ''}"
             store.go_back(pending, why)

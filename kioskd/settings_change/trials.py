@@ -26,6 +26,7 @@ from kioskd.settings_change.timer import Timer
 
 LOOK_EVERY_S = 0.5
 REVERT_GRACE_S = 10.0  # the timer looks for so long, so that a moment's trouble doesn't count
+CONFIRM_GRACE_S = 10.0  # a slow Pi takes new settings over, and connects anew, within that
 
 
 class ChangeError(Exception):
@@ -91,8 +92,7 @@ class Trials:
         """Look at the kiosk until the version has shown what it is worth, or somebody else has decided."""
         about = self.store.about(number)
         before = read_health(about.trial.before) if about.trial else Health()
-        settings = settings_in(self.store.content(number))
-        wanted = settings_version(settings) if settings else ""
+        wanted = self._wanted(number)
         needed = {"link", "first endpoint"} if about.trial and about.trial.probe else set()
         self.say(f"version {number} is on trial, for {probation_s:g} s at most")
         begun = looked_at = self.clock()
@@ -118,23 +118,32 @@ class Trials:
         return self._decided(number)
 
     def confirm(self, anyway: bool = False) -> Outcome:
-        """The version on trial counts. Raises ChangeError where there is none, or where the kiosk is worse by it."""
+        """The version on trial counts.
+
+        Raises ChangeError where there is none, or where the kiosk doesn't go by it or is worse by it, which it is given
+        `CONFIRM_GRACE_S` to mend.
+        """
         number = self.store.pending
         if number is None:
             raise ChangeError("no settings are on trial: nothing to be confirmed (kioskd config history)")
-        trial, health = self.store.about(number).trial, self.health(number)
+        trial, wanted = self.store.about(number).trial, self._wanted(number)
         before = read_health(trial.before) if trial is not None else Health()
-        if not anyway and not health.as_good_as(before):
-            raise ChangeError(
-                f"not confirmed: {_worse(health, before)}. Take it back (kioskd config rollback), or keep it "
-                "nonetheless (kioskd config confirm --anyway)"
-            )
+        ends = self.clock() + CONFIRM_GRACE_S
+        while not anyway and self.store.pending == number:
+            health = self.health(number)
+            if health.settings == wanted and health.as_good_as(before):
+                break
+            if self.clock() >= ends:
+                raise ChangeError(f"not confirmed: {_unconfirmed(health, wanted, before)}")
+            self.sleep(LOOK_EVERY_S)
         return self.keep(number, f"confirmed by {self.who}")
 
     def revert(self, number: int) -> Outcome | None:
         """What the timer does: the version goes, unless the kiosk is as well as before. None: nothing to decide."""
         if self.store.pending != number:
             return None
+        if self.store.current == number:  # kept, but for the mark: its keeper was killed there
+            return self.keep(number, "")
         trial = self.store.about(number).trial
         if trial is None or trial.confirm:
             return self.take_back(number, "not confirmed in time")
@@ -145,7 +154,7 @@ class Trials:
         with self.hold():
             if self.store.pending == number:
                 self.store.keep(number, why)
-        self.timer.disarm()
+                self.timer.disarm()  # held, so that it is not the next one's
         return self._decided(number)
 
     def take_back(self, number: int, why: str) -> Outcome:
@@ -153,15 +162,23 @@ class Trials:
         with self.hold():
             if self.store.pending != number:
                 return self._decided(number)
-            self.store.go_back(number, why)
-        self.timer.disarm()
-        self.kiosk.reload()
+            try:
+                self.store.put_back(number)
+            finally:  # before the mark goes: who dies in between leaves a trial that somebody else ends
+                self.kiosk.reload()
+            self.store.end_reverted(number, why)
+            self.timer.disarm()  # held, as above
         return self._decided(number)
 
     def health(self, number: int) -> Health:
         """How the kiosk is, by the standards of this version."""
         settings = settings_in(self.store.content(number))
         return self.kiosk.health(in_order(settings.endpoints)[0].name if settings else "")
+
+    def _wanted(self, number: int) -> str:
+        """The `settings_version` of a kiosk that goes by this version."""
+        settings = settings_in(self.store.content(number))
+        return settings_version(settings) if settings else ""
 
     def _decided(self, number: int) -> Outcome:
         outcome, why = self.store.outcome(number)
@@ -180,6 +197,19 @@ def _why(health: Health, wanted: str, before: Health) -> str:
     if health.settings != wanted:
         return f"kioskd did not take it over: {health.refusal or 'see journalctl -u kioskd'}"
     return _worse(health, before)
+
+
+def _unconfirmed(health: Health, wanted: str, before: Health) -> str:
+    nonetheless = "keep it nonetheless: kioskd config confirm --anyway; take it back: kioskd config rollback"
+    if health.level == "down":
+        return f"kioskd does not run, so nobody has tried it (journalctl -u kioskd); {nonetheless}"
+    if health.settings == wanted:
+        return f"{_worse(health, before)}; {nonetheless}"
+    if health.refusal:
+        return f"kioskd did not take it over: {health.refusal}; {nonetheless}"
+    if "answers" in health.lacks:
+        return f"kioskd does not answer: {'; '.join(health.troubles)}; {nonetheless}"
+    return f"not taken over yet{' (a visitor is waited for)' if health.busy else ''}; try again in a moment"
 
 
 def _worse(health: Health, before: Health) -> str:

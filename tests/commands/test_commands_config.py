@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -154,6 +155,54 @@ def test_edit_opens_an_editor_and_checks(machine: Machine) -> None:
     assert machine.config("edit")[0] == 0 and "# downstairs" in machine.file.read_text()
     machine.environ["EDITOR"] = "sed -i s/model/modell/"
     assert machine.config("edit")[0] == 78 and "modell" not in machine.file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("editor", "words"),
+    [
+        ("no-such-editor", "no-such-editor: No such file or directory"),
+        ("sed 's/a", "EDITOR=sed 's/a: No closing quotation"),
+        ("false", "left with an error"),
+        ("rm", "kioskd.yaml: No such file or directory"),
+    ],
+)
+def test_an_editor_that_does_not_work_is_told_in_a_line(machine: Machine, editor: str, words: str) -> None:
+    machine.environ["EDITOR"] = editor
+    code, out, err = machine.config("edit")
+    assert (code, out) == (1, "") and words in err and "nothing is changed" in err
+    assert machine.file.read_text() == machine.text
+
+
+@pytest.mark.parametrize(
+    ("editor", "code", "words"),
+    [("sed -i s/model/modell/", 78, "modell"), ("sed -i s/NoSuchCard/Other/", 1, "no sound card Other")],
+)
+def test_what_was_written_in_an_editor_is_not_lost_with_a_refusal(
+    machine: Machine, tmp_path: Path, editor: str, code: int, words: str
+) -> None:
+    machine.environ |= {"EDITOR": editor, "TMPDIR": str(tmp_path)}
+    found, _, err = machine.config("edit")
+    assert found == code and words in err
+    draft = Path(err.split("sudo kioskd config apply ")[1].split("\n")[0])
+    assert draft.is_relative_to(tmp_path) and draft.read_text() != machine.text
+    machine.environ["EDITOR"] = "true"  # nothing written, nothing kept
+    assert "is kept" not in machine.config("edit")[2] and list(tmp_path.glob("kioskd-*")) == [draft.parent]
+
+
+def test_ctrl_d_at_the_editor_s_question_is_a_no(machine: Machine) -> None:
+    machine.environ["EDITOR"] = "sed -i s/model/modell/"
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, b"\x04")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "kioskd", "config", "edit", "--config", str(machine.file)],
+            cwd=ROOT, env=machine.environ, stdin=terminal, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    assert done.returncode == 78 and "Traceback" not in done.stderr and "nothing is changed" in done.stderr
+    assert machine.file.read_text() == machine.text
 
 
 def test_migrate_leaves_the_layout_of_today_alone(machine: Machine) -> None:

@@ -12,13 +12,15 @@ from kioskd.config.load import parse
 from kioskd.config.store import Store
 from kioskd.config.trial import Health
 from kioskd.config.versions import settings_version
-from kioskd.settings_change.change import Changer
+from kioskd.settings_change.change import Changer, Terms
 from kioskd.settings_change.kiosk import Kiosk
-from kioskd.settings_change.trials import Trials
+from kioskd.settings_change.trials import Outcome, Trials
 
 OLD = b'# ours\nendpoints:\n  - name: here\n    url: "wss://a.example/v1"  # the old one\n    model: m\n'
 NEW = OLD + b"audio: {volume: 40}\n"
 HEALTHY = Health("healthy", pid=7)
+WORSE = Health("degraded", frozenset({"fault speaker"}), ("no card",), pid=7)
+USUAL = Terms()
 
 
 @define(slots=False)
@@ -30,6 +32,7 @@ class FakeKiosk(Kiosk):
     state: str = "active"
     judged: Callable[[str], Health] = lambda text: HEALTHY
     now: Health = HEALTHY
+    trouble: str = ""
     reloads: list[str] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -47,6 +50,9 @@ class FakeKiosk(Kiosk):
         if self.runs:
             self.take()
         return self.runs
+
+    def trouble_with(self, content: bytes, settings: Path) -> str:
+        return self.trouble
 
     def unit_state(self) -> str:
         return self.state
@@ -110,3 +116,11 @@ def make(root: Path, disk: Disk | None = None) -> World:
     (root / "etc").mkdir(parents=True)
     (root / "etc" / "kioskd.yaml").write_bytes(OLD)
     return World(root, disk)
+
+
+def apply(world: World, text: bytes = NEW, terms: Terms = USUAL) -> Outcome:
+    return world.changer.apply(text.decode(), "apply", terms, world.store.in_force())
+
+
+def volume(number: int) -> bytes:
+    return OLD + f"audio: {{volume: {number}}}\n".encode()

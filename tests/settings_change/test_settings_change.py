@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from change_parts import HEALTHY, NEW, OLD, World, make
+from change_parts import HEALTHY, NEW, OLD, WORSE, World, apply, make, volume
 
 from kioskd.config.disk import WriteError
 from kioskd.config.lock import BusyError
@@ -16,21 +16,10 @@ from kioskd.settings_change.change import Terms
 from kioskd.settings_change.settling import settle
 from kioskd.settings_change.trials import ChangeError, Outcome, Result
 
-USUAL = Terms()
-WORSE = Health("degraded", frozenset({"fault speaker"}), ("no card",), pid=7)
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return make(tmp_path)
-
-
-def apply(world: World, text: bytes = NEW, terms: Terms = USUAL) -> Outcome:
-    return world.changer.apply(text.decode(), "apply", terms, world.store.in_force())
-
-
-def volume(number: int) -> bytes:
-    return OLD + f"audio: {{volume: {number}}}\n".encode()
 
 
 def test_a_good_change_is_kept_as_soon_as_it_has_shown_to_be(world: World) -> None:
@@ -98,12 +87,64 @@ def test_the_timer_is_set_before_anything_counts_and_knows_what_to_do(world: Wor
     assert world.file.read_bytes() == NEW
 
 
+def test_nobody_can_say_what_a_kiosk_lacked_that_was_down_or_hung(world: World) -> None:
+    """It comes up by the change, without a network: that is better, whatever is missing now."""
+    offline = Health("degraded", frozenset({"link"}), ("no network",), pid=9)
+    for before in (Health(), Health("unhealthy", frozenset({"answers"}), ("hangs",))):
+        world.file.write_bytes(OLD)
+        world.kiosk.judged, world.kiosk.now = lambda text: offline, before
+        assert apply(world, volume(len(before.lacks))).result is Result.KEPT
+
+
 def test_confirmed_it_stays(world: World) -> None:
     apply(world, terms=Terms(confirm=True))
     assert world.trials.confirm() == Outcome(Result.KEPT, 2, ("audio.volume",), "confirmed by ann")
     assert not world.timer.armed() and world.trials.revert(2) is None and world.file.read_bytes() == NEW
     with pytest.raises(ChangeError, match="nothing to be confirmed"):
         world.trials.confirm()
+
+
+def test_what_nobody_goes_by_yet_is_waited_for_and_not_confirmed(world: World) -> None:
+    taken = world.kiosk.take
+    world.kiosk.take = lambda: None  # type: ignore[method-assign]
+    apply(world, terms=Terms(confirm=True))
+    with pytest.raises(ChangeError, match="not taken over yet; try again"):
+        world.trials.confirm()
+    world.kiosk.now = evolve(world.kiosk.now, busy=True)
+    with pytest.raises(ChangeError, match=r"not taken over yet \(a visitor is waited for\)"):
+        world.trials.confirm()
+    assert world.store.pending == 2 and world.timer.armed()
+    begun = world.clock.now
+    world.clock.on_sleep = lambda: taken() if world.clock.now > begun + 4 else None  # a slow Pi
+    assert world.trials.confirm().result is Result.KEPT
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (evolve(HEALTHY, refusal="extra_ca may not be read"), "did not take it over: extra_ca may not be read"),
+        (Health("unhealthy", frozenset({"answers"}), ("no answer",)), "does not answer: no answer"),
+        (Health(), "does not run"),
+    ],
+)
+def test_what_the_kiosk_did_not_take_over_is_not_confirmed(world: World, now: Health, words: str) -> None:
+    world.kiosk.take = lambda: setattr(world.kiosk, "now", now)  # type: ignore[method-assign]
+    apply(world, terms=Terms(confirm=True))
+    with pytest.raises(ChangeError, match=words):
+        world.trials.confirm()
+    assert world.store.pending == 2
+    assert world.trials.confirm(anyway=True).result is Result.KEPT
+
+
+def test_what_is_taken_back_while_it_is_to_be_confirmed_is_taken_back(world: World) -> None:
+    world.kiosk.take = lambda: None  # type: ignore[method-assign]
+    apply(world, terms=Terms(confirm=True))
+
+    def its_time_is_over() -> None:
+        world.trials.revert(2)
+
+    world.clock.on_sleep = its_time_is_over
+    assert world.trials.confirm().result is Result.REVERTED
 
 
 def test_not_confirmed_it_goes(world: World) -> None:
@@ -213,86 +254,63 @@ def test_a_disk_that_says_no_leaves_no_trial_behind(world: World) -> None:
     assert world.store.outcome(2)[0] == "dropped"
 
 
-# Back
+def test_a_full_disk_that_cannot_take_the_history_keeps_nothing_from_going_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(type(world.store._disk)):  # type: ignore[misc]
+        def write(self, path: Path, *arguments: object, **named: object) -> None:
+            if "outcome" in path.name:
+                raise OSError(28, "No space left on device", str(path))
+            super().write(path, *arguments, **named)
+
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    def fill() -> None:
+        world.store._disk = Full()
+        monkeypatch.setattr("kioskd.config.lock.os.pwrite", full)
+
+    world.kiosk.judged = lambda text: WORSE if "volume" in text else HEALTHY
+    world.clock.on_sleep = fill
+    assert apply(world).result is Result.REVERTED
+    assert world.file.read_bytes() == OLD and world.store.pending is None
+    assert world.kiosk.now.level == "healthy"
 
 
-def test_back_to_the_one_before_and_to_any(world: World) -> None:
-    for number in (10, 20, 30):
-        apply(world, volume(number))
-    assert world.changer.rollback(None, Terms()).result is Result.KEPT and world.file.read_bytes() == volume(20)
-    assert world.changer.rollback(1, Terms()).result is Result.KEPT and world.file.read_bytes() == OLD
-    with pytest.raises(ChangeError, match="there is no version 99"):
-        world.changer.rollback(99, Terms())
+def test_the_kiosk_is_told_before_a_trial_s_mark_goes(world: World) -> None:
+    """Who dies of something in between leaves a trial that the next one ends, not a kiosk on bad settings."""
+    told: list[int] = []
 
+    class Dying(type(world.store._disk)):  # type: ignore[misc]
+        def remove(self, path: Path) -> None:
+            if path.name == "pending":
+                told.append(len(world.kiosk.reloads))
+                raise KeyboardInterrupt
+            super().remove(path)
 
-def test_a_trial_is_ended_by_rolling_back(world: World) -> None:
     apply(world, terms=Terms(confirm=True))
-    outcome = world.changer.rollback(None, Terms())
-    assert (outcome.result, outcome.why) == (Result.REVERTED, "rolled back by ann")
-    assert world.file.read_bytes() == OLD and not world.timer.armed()
+    world.store._disk = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        world.trials.revert(2)
+    assert told == [2] and world.kiosk.reloads[-1] == OLD.decode() and world.store.pending == 2
+    world.store._disk = type(world.store._disk).__base__()
+    outcome = world.trials.revert(2)
+    assert outcome is not None and outcome.result is Result.REVERTED and world.file.read_bytes() == OLD
 
 
-def test_the_last_twenty_are_kept(world: World) -> None:
-    for number in range(30):
-        apply(world, volume(number))
-    assert world.store.numbers() == list(range(12, 32))
-    assert world.store.content(31) == volume(29)
+def test_the_timer_ends_what_a_dead_keeper_had_kept_already(world: World) -> None:
+    class Dying(type(world.store._disk)):  # type: ignore[misc]
+        def remove(self, path: Path) -> None:
+            if path.name == "pending":
+                raise KeyboardInterrupt
+            super().remove(path)
 
-
-# By hand
-
-
-def test_an_edit_by_hand_becomes_a_version_of_its_own(world: World) -> None:
-    apply(world)
-    world.file.write_bytes(volume(50))
-    assert apply(world, volume(51)).version == 4
-    assert (world.store.about(3).how, world.store.about(3).changed) == ("edited by hand", ("audio.volume",))
-    assert world.store.about(4).base == 3
-    world.file.write_bytes(volume(52))
-    step, words = settle(world.trials)
-    assert step is Start.TAKE_OVER and "version 5" in words and world.store.current == 5
-
-
-def test_an_edit_by_hand_that_cannot_be_read_does_not_keep_the_kiosk_from_starting(world: World) -> None:
-    apply(world)
-    world.file.write_bytes(b"endpoints: [\n")
-    step, words = settle(world.trials)
-    assert step is Start.RESTORE and "kioskd.yaml:" in words and world.file.read_bytes() == NEW
-    number = world.store.numbers()[-1]
-    assert world.store.content(number) == b"endpoints: [\n" and world.store.outcome(number)[0] == "refused"
-    assert settle(world.trials)[0] is Start.GO
-
-
-def test_an_edit_by_hand_during_a_trial_is_not_overwritten(world: World) -> None:
     apply(world, terms=Terms(confirm=True))
-    world.file.write_bytes(volume(50))
-    world.trials.revert(2)
-    assert world.file.read_bytes() == volume(50)
-
-
-# Before a start
-
-
-def test_it_may_be_tried_once_and_is_then_taken_back(world: World) -> None:
-    apply(world, terms=Terms(confirm=True))
-    world.timer.disarm()  # the power was cut
-    assert settle(world.trials)[0] is Start.TRY and world.timer.armed()
-    assert settle(world.trials)[0] is Start.REVERT
-    assert world.file.read_bytes() == OLD and not world.timer.armed()
-    assert settle(world.trials)[0] is Start.GO
-
-
-def test_a_fresh_kiosk_without_settings_is_left_alone(world: World) -> None:
-    world.file.unlink()
-    step, words = settle(world.trials)
-    assert step is Start.LEAVE and "no such file" in words
-
-
-def test_settings_elsewhere_are_written_where_the_link_points(world: World, tmp_path: Path) -> None:
-    """So /etc may be read-only."""
-    real = tmp_path / "var.yaml"
-    world.file.rename(real)
-    world.file.symlink_to(real)
-    real.chmod(0o640)
-    apply(world)
-    assert world.file.is_symlink() and real.read_bytes() == NEW and real.stat().st_mode & 0o777 == 0o640
+    world.store._disk = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        world.trials.confirm()
+    world.store._disk = type(world.store._disk).__base__()
+    assert (world.store.current, world.store.pending) == (2, 2)
+    outcome = world.trials.revert(2)
+    assert outcome is not None and outcome.result is Result.KEPT
+    assert world.file.read_bytes() == NEW and world.store.pending is None
