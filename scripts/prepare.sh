@@ -57,11 +57,11 @@ apt_get() {
         sudo=(sudo)
     fi
     if [ -z "${lists_are_new-}" ]; then
-        "${sudo[@]}" apt-get update -q || say "some package lists are old, see above; going on with them"
+        "${sudo[@]}" apt-get update -q >&2 || say "some package lists are old, see above; going on with them"
         lists_are_new=yes
     fi
     # The first start of a fresh machine upgrades itself: wait for its lock.
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${command[@]}" -y -q -o DPkg::Lock::Timeout=300 ||
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${command[@]}" -y -q -o DPkg::Lock::Timeout=300 >&2 ||
         die "apt-get failed, see above. Is there a network, and is /etc/apt right? By hand: $by_hand"
 }
 
@@ -73,7 +73,7 @@ make_venv() {
     say "making the venv in .venv ($("$python" --version), extras: $extras)"
     rm -rf .venv || die "the old .venv can't be removed, see above. Is it another user's? sudo rm -r '$PWD/.venv'"
     "$python" -m venv .venv || die "the venv can't be made, see above"
-    .venv/bin/python -m pip install --disable-pip-version-check --no-input -e ".[$extras]" ||
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input -e ".[$extras]" >&2 ||
         die "pip failed, see above. Is there a network, and PyPI on it? (.venv/bin/pip config list)"
     printf '%s' "$stamp" >.venv/.kioskd-stamp
 }
@@ -87,7 +87,7 @@ need_pulseaudio() {
     ! PATH="$PWD/.venv/bin:$PATH" command -v pulseaudio >/dev/null || return 0
     say "unpacking PulseAudio into $folder"
     rm -rf "$folder" && mkdir "$folder"
-    (cd "$folder" && apt-get download -q -o APT::Sandbox::User=root pulseaudio) ||
+    (cd "$folder" && apt-get download -q -o APT::Sandbox::User=root pulseaudio >&2) ||
         die "PulseAudio can't be downloaded, see above. Is there a network? Are the lists there (apt-get update)?"
     dpkg-deb -x "$folder"/*.deb "$folder"
     depends=$(dpkg-deb -f "$folder"/*.deb Depends)
