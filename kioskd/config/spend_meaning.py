@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 
 from kioskd.config.endpoint_schema import By, Endpoint, EndpointKind
 from kioskd.config.schema import Settings
-from kioskd.config.spend_schema import Order, Prices
+from kioskd.config.spend_schema import Choice, Order, Prices
 
 MAX_PATTERN_CHARACTERS = 200
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -76,11 +76,17 @@ def _endpoint(endpoint: Endpoint, settings: Settings) -> Iterator[Finding]:
             yield from _gaps(endpoint, prices)
     elif endpoint.kind is not EndpointKind.LOCAL and is_capped:
         yield "prices", "is missing: a cap counts nothing without them; of an endpoint that is free they are 0"
+    elif endpoint.kind is not EndpointKind.LOCAL and _compares_prices(settings.choice):
+        yield "prices", "is missing: cheapest (choice) would take it to be free; of an endpoint that is free they are 0"
     if endpoint.model_for_question and endpoint.kind not in _OF_TEXT:
         yield "model_for_question", "counts for the kinds chat and responses only, where the question is known in words"
     for rule in endpoint.model_for_question:
         if length_of(rule) is None and (fault := _fault_of(rule)):
             yield f"model_for_question.{rule}", fault
+
+
+def _compares_prices(choice: Choice) -> bool:
+    return choice.order is Order.CHEAPEST or Order.CHEAPEST.value in choice.by_hour.values()
 
 
 def _gaps(endpoint: Endpoint, prices: Prices) -> Iterator[Finding]:

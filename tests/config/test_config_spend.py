@@ -39,6 +39,8 @@ def settings(endpoint: str, rest: str = "") -> Settings:
         (f"{CHAT}, model_for_question: {{'(a+)+': x}}", "", 2, "endpoints[0].model_for_question.(a+)+", "for ever"),
         (REALTIME, "spend: {currency: euro}", 3, "spend.currency", "three letters"),
         (REALTIME, "choice:\n  by_hour: {'7-8': fixed}", 4, "choice.by_hour.7-8", "times of day"),
+        (REALTIME, "choice: {order: cheapest}", 2, "endpoints[0].prices", "take it to be free"),
+        (REALTIME, "choice:\n  by_hour: {'07:00-08:00': cheapest}", 2, "endpoints[0].prices", "take it to be free"),
         (REALTIME, "choice:\n  by_hour: {'07:00-08:00': b}", 4, "choice.by_hour.07:00-08:00", "one of fixed, cheapest"),
     ],
 )
