@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+
 from attrs import evolve
 
 from kioskd.config.trial import Found, Start, at_start
@@ -27,6 +30,7 @@ def settle(trials: Trials) -> tuple[Start, str]:
             starts=store.starts,
             has_current=current is not None,
         )
+        mended = _let_daemon_read(store.settings)
         step = at_start(found)
         if step is Start.FORGET_TRIAL and pending is not None:
             store.end_trial()
@@ -40,7 +44,20 @@ def settle(trials: Trials) -> tuple[Start, str]:
             # Nobody would take it back: a file that only root can read must not count.
             trouble = trials.kiosk.trouble_with(content, store.settings)
             step = at_start(evolve(found, valid=not trouble))
-        return step, _do(trials, step, content, trouble)
+        return step, "; ".join(filter(None, (mended, _do(trials, step, content, trouble))))
+
+
+def _let_daemon_read(settings: Path) -> str:
+    """Settings hold no secrets, and with a copy that only root may read the daemon would never start again."""
+    try:
+        found = settings.stat()
+        for_others = found.st_mode & stat.S_IROTH or (found.st_mode & stat.S_IRGRP and found.st_gid)
+        if found.st_uid or for_others:
+            return ""
+        settings.chmod(stat.S_IMODE(found.st_mode) | stat.S_IRGRP | stat.S_IROTH)
+    except OSError:
+        return ""
+    return f"{settings} was for root alone: now all may read it"
 
 
 def _do(trials: Trials, step: Start, content: bytes | None, trouble: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,16 @@ def test_an_edit_by_hand_that_cannot_be_read_does_not_keep_the_kiosk_from_starti
     number = world.store.numbers()[-1]
     assert world.store.content(number) == b"endpoints: [\n" and world.store.outcome(number)[0] == "refused"
     assert settle(world.trials)[0] is Start.GO
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's files are for root alone")
+@pytest.mark.parametrize(("mode", "after"), [(0o600, 0o644), (0o640, 0o644), (0o644, 0o644), (0o604, 0o604)])
+def test_a_file_for_root_alone_does_not_keep_the_daemon_from_starting(world: World, mode: int, after: int) -> None:
+    apply(world)
+    world.file.chmod(mode)
+    step, words = settle(world.trials)
+    assert step is Start.GO and ("was for root alone" in words) is (mode != after)
+    assert stat.S_IMODE(world.file.stat().st_mode) == after
 
 
 def test_an_edit_by_hand_that_the_daemon_may_not_read_does_not_keep_it_from_starting(world: World) -> None:
