@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lab.injections import INJECTIONS, PWNED
 from lab.report import Case, Evidence, expect
 from lab.shell import until
 from lab.stage import Stage, write_settings
@@ -63,6 +64,7 @@ HOSTILE = [
     {"name": "look", "arguments": {"a": "\0"}},
     {"name": "look", "arguments": {"a": "x" * 20_000}},
     {"name": "out", "arguments": {}},
+    *({"name": text, "arguments": {}} for text in list(INJECTIONS.values())[:40]),
 ]
 
 
@@ -102,6 +104,7 @@ def tools(stage: Stage) -> Evidence:
         expect(hog.get("code", 1) != 0, f"a hog ended well: {hog!r:.200}")
         until("no unit is left", lambda: _units_left(stage) == 0, 60)
         expect(machine.run("test -e /etc/owned && echo yes || echo no").strip() == "no", "/etc was written to")
+        expect(machine.run(f"test -e {PWNED} && echo yes || echo no").strip() == "no", "a name was run by a shell")
         stage.healthy(60)
         return {**evidence, "hostile": len(HOSTILE), "bomb": bomb, "hog": hog}
     finally:
