@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.http_stream import client_for, open_stream, request_for
 from kioskd.endpoints.policy import KEY_CODES, Failure, Kind
 from kioskd.endpoints.text.model import ModelError
+from kioskd.probe.doors import DOORS, Answers, Door, Found
 
 WORD_S = 2.0  # for the first word of a socket
 NO_KEY = "none-was-given"  # in its place: whatever has doors asks for a key
@@ -30,57 +30,7 @@ NONSENSE = "[]"
 NESTED_NONSENSE = '{"type": "response.create", "response": {"store": "neither yes nor no"}}'
 _SAID_MAX = 150
 _NESTED = "/v1/realtime"  # without a model in the address
-_MODELS = {"realtime": "gpt-realtime", "beta": "gpt-4o-realtime-preview"}
 _BETA = (b"OpenAI-Beta", b"realtime=v1")
-
-
-class Answers(Enum):
-    """What a door said."""
-
-    YES = "yes"
-    LOCKED = "locked"  # it is there, but not for this key
-    NO = "no"
-    UNCLEAR = "can't tell"
-
-
-@frozen
-class Door:
-    """One path, and what it is for. `method`: GET, POST, or WS for a WebSocket, which then `speaks` a dialect."""
-
-    method: str
-    path: str
-    what: str
-    speaks: str = ""
-    beta: bool = False
-    unverified: bool = False
-
-
-DOORS = (
-    Door("GET", "/v1/auth/verify", "key check with credits"),
-    Door("GET", "/v1/models", "list of models"),
-    Door("WS", f"/v1/realtime?model={_MODELS['realtime']}", "realtime ga", speaks="realtime ga"),
-    Door("WS", f"/v1/realtime?model={_MODELS['beta']}", "realtime beta", speaks="realtime beta", beta=True),
-    Door("WS", "/v1/realtime", "responses nested", speaks="responses", beta=True),
-    Door("WS", "/v1/responses", "responses top-level", speaks="responses"),
-    Door("WS", "/v1/ws", "chat socket", speaks="chat", unverified=True),
-    Door("WS", "/v1/ws/stream?model=gpt-4.1&stream=true", "chat socket", speaks="chat"),
-    Door("WS", "/v1/stream", "chat socket, key in the address", speaks="chat"),
-    Door("POST", "/v1/chat/completions", "chat: sse, plain, sound"),
-    Door("POST", "/v1/audio/transcriptions", "hearing"),
-    Door("POST", "/v1/audio/speech", "speech"),
-    Door("POST", "/v1/realtime/client_secrets", "minted sessions ga"),
-    Door("POST", "/v1/realtime/sessions", "minted sessions beta"),
-)
-
-
-@frozen
-class Found:
-    """What came of one door. `dialect`: what it turned out to speak; `said`: why not, or how."""
-
-    door: Door
-    answers: Answers
-    dialect: str = ""
-    said: str = ""
 
 
 @frozen

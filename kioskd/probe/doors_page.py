@@ -1,4 +1,4 @@
-"""Which doors a host has: as a table of 80 columns, and as JSON. PURE but for what a door is."""
+"""Which doors a host has: as a table of 80 columns, and as JSON. PURE."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from kioskd.probe.discover import Answers, Found
+from kioskd.probe.doors import Answers, Found
 
 WIDTH = 80
 

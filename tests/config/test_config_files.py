@@ -55,6 +55,12 @@ def test_the_documented_file_loads_and_its_values_are_the_defaults() -> None:
             assert value == default_of(cls, name), f"{cls.__name__}.{name}"
 
 
+def test_the_documented_file_takes_a_cap() -> None:
+    """The installer puts it on every kiosk, and the README sets one: its profile has each price that counts."""
+    text = re.sub(r"^  # caps:$", "  caps: {day: 5}", DOCUMENTED.read_text(), flags=re.MULTILINE)
+    assert parse(text, "kioskd.yaml").spend.caps.day == 5
+
+
 def test_the_documented_file_has_every_key_of_the_schema_in_its_section() -> None:
     """Written out: a key that is only commented out is switched on, then none may be left at its default's absence."""
     text = SETTING_BEHIND_HASH.sub(r"\1\2", DOCUMENTED.read_text())

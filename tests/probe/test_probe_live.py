@@ -29,7 +29,8 @@ from kioskd.endpoints.text.model import ModelError
 from kioskd.probe import discover as rooms
 from kioskd.probe.advice import advise
 from kioskd.probe.askers import HELD_BACK, Question
-from kioskd.probe.discover import DOORS, Answers, Door, HostError, discover, host_settings
+from kioskd.probe.discover import HostError, discover, host_settings
+from kioskd.probe.doors import DOORS, Answers, Door
 from kioskd.probe.handshake import shake
 from kioskd.probe.measure import Plan, bill, measure
 from kioskd.probe.page import as_json, table
