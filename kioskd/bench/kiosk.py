@@ -18,7 +18,7 @@ from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.bench.canned import voice
 from kioskd.bench.control import Control
 from kioskd.bench.plan import Plan
-from kioskd.bench.process import cpu_ms
+from kioskd.bench.process import own_cpu_ms, sound_server_ms
 from kioskd.bench.silent import SilentSpeaker
 from kioskd.composition import TurnLog, build_endpoint
 from kioskd.config.load import load
@@ -146,25 +146,29 @@ class Kiosk:
         await self.until(lambda: self.daemon.view.state is state)
 
     async def turn(self, talk_s: float) -> dict[str, float]:
-        """Ask and hear the answer out; CPU ms, and seconds of sound, of both."""
+        """Ask and hear the answer out; CPU ms, and seconds of sound, of both.
+
+        `server_ms`: what the sound server's threads in this process took besides, over both.
+        """
         await self.ready()
         rolls_s = self.talk.post_roll_ms / 1000
         if self._plan.has_sound:
             await trio.sleep(RING_S)
             rolls_s += self.talk.pre_roll_ms / 1000
-        self._answer_ms, gaps, before = 0.0, self._gaps, cpu_ms()
+        self._answer_ms, gaps, server, before = 0.0, self._gaps, sound_server_ms(), own_cpu_ms()
         self.daemon.post(Pressed())
         await trio.sleep(max(HOLD_S, talk_s - rolls_s))
         self.daemon.post(Released())
         await self.state(State.THINKING)
         await trio.sleep(LATE_S)
-        asked = cpu_ms()
+        asked = own_cpu_ms()
         await self.ready()
         return {
             "talk_ms": asked - before,
             "talk_s": self._said_ms / 1000,
-            "answer_ms": cpu_ms() - asked,
+            "answer_ms": own_cpu_ms() - asked,
             "answer_s": self._answer_ms / 1000,
+            "server_ms": sound_server_ms() - server,
             "gaps": self._gaps - gaps,
         }
 

@@ -124,16 +124,20 @@ class Speaker:
                 self._silent.set()
 
 
-def drain_for(device: str, seconds: float, naps_s: float) -> None:
-    """Read a microphone as an idle kiosk does, and nothing else: all that came, every `naps_s`."""
-    pcm = _opened(device, capture=True, blocking=False)
-    pcm.read()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        time.sleep(naps_s)
-        while pcm.read()[0] > 0:
-            continue
-    pcm.close()
+class Drain:
+    """A microphone that is read as an idle kiosk reads it, and nothing else: all that came, every `naps_s`."""
+
+    def __init__(self, device: str, naps_s: float) -> None:
+        self._pcm = _opened(device, capture=True, blocking=False)
+        self._naps_s = naps_s
+
+    def run(self, seconds: float) -> None:
+        """Read for so long."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            while self._pcm.read()[0] > 0:
+                continue
+            time.sleep(self._naps_s)
 
 
 def _opened(device: str, capture: bool, blocking: bool = True) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kioskd.bench.plan import Plan
-from kioskd.bench.process import cpu_ms, rss_mb
+from kioskd.bench.process import own_cpu_ms, rss_mb, sound_server_ms
 
 Sleep = Callable[[float], Awaitable[None]]
 Order = Callable[..., Awaitable[dict[str, float]]]
@@ -44,23 +44,23 @@ def _floor(plan: Plan) -> None:
 
 def _drain(plan: Plan) -> None:
     """The microphone of an idle kiosk, read and thrown away; ten naps a second, as the kiosk takes them."""
-    from kioskd.bench.sound import drain_for
+    from kioskd.bench.sound import Drain
 
+    drain = Drain(plan.microphone, 0.1)
     _say({})
     for line in sys.stdin:
         seconds = float(line.split()[1])
-        drain_for(plan.microphone, 1.0, 0.1)  # to be opened is no part of it
-        before = cpu_ms()
-        drain_for(plan.microphone, seconds, 0.1)
-        _say({"cpu_ms": cpu_ms() - before, "s": seconds})
+        before, server = own_cpu_ms(), sound_server_ms()
+        drain.run(seconds)
+        _say({"cpu_ms": own_cpu_ms() - before, "server_ms": sound_server_ms() - server, "s": seconds})
 
 
 def _idle(what: str, *numbers: str) -> dict[str, float]:
     if what == "rss":
         return {"rss_mb": rss_mb()}
-    before, seconds = cpu_ms(), float(numbers[0])
+    before, seconds = own_cpu_ms(), float(numbers[0])
     time.sleep(seconds)
-    return {"cpu_ms": cpu_ms() - before, "s": seconds}
+    return {"cpu_ms": own_cpu_ms() - before, "s": seconds}
 
 
 def _sdk(plan: Plan) -> None:
@@ -84,9 +84,9 @@ def _on_asyncio(plan: Plan, connect: Callable[[Plan], Awaitable[Any]]) -> None:
         client = AsyncClient(plan, await connect(plan))
 
         async def idle(seconds: str) -> dict[str, float]:
-            before = cpu_ms()
+            before = own_cpu_ms()
             await asyncio.sleep(float(seconds))
-            return {"cpu_ms": cpu_ms() - before, "s": float(seconds)}
+            return {"cpu_ms": own_cpu_ms() - before, "s": float(seconds)}
 
         _say({})
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -121,9 +121,9 @@ def _on_trio(plan: Plan, stamped: bool) -> None:
         log.set_up(kiosk.settings.log.level)
 
         async def idle(seconds: float) -> dict[str, float]:
-            before = cpu_ms()
+            before, server = own_cpu_ms(), sound_server_ms()
             await trio.sleep(seconds)
-            return {"cpu_ms": cpu_ms() - before, "s": seconds}
+            return {"cpu_ms": own_cpu_ms() - before, "server_ms": sound_server_ms() - server, "s": seconds}
 
         async def rss() -> dict[str, float]:
             return {"rss_mb": rss_mb()}
