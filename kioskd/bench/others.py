@@ -59,7 +59,12 @@ class AsyncClient:
         else:
             await asyncio.sleep(self._speaker.remaining_s)
             self._speaker.forget()
-        return {"talk_ms": asked - before, "talk_s": talk_s, "answer_ms": own_cpu_ms() - asked, "answer_s": size / said(1)}
+        return {
+            "talk_ms": asked - before,
+            "talk_s": talk_s,
+            "answer_ms": own_cpu_ms() - asked,
+            "answer_s": size / said(1),
+        }
 
     async def _chunks(self, seconds: float) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()

@@ -8,7 +8,6 @@ from functools import partial, wraps
 from urllib.parse import urlsplit
 
 import trio
-from trio_websocket import WebSocketConnection
 
 from kioskd.config.addresses import is_loopback
 from kioskd.config.schema import Conversation, Endpoint, EndpointKind, in_order
@@ -24,6 +23,7 @@ from kioskd.endpoints.kinds import make_answerer
 from kioskd.endpoints.policy import Failure, Kind, OwnerMustAct
 from kioskd.endpoints.text.model import ModelError
 from kioskd.endpoints.way_in import open_door
+from kioskd.endpoints.websocket import WebSocket
 from kioskd.here import HERE
 from kioskd.realtime.events import SessionError, SessionEvent, SessionReady
 
@@ -269,7 +269,7 @@ async def open_session(endpoint: Endpoint, opens: str, pings_ms: list[float]) ->
         return error.failure
 
 
-async def _measure(socket: WebSocketConnection, pings_ms: list[float], then: Callable[[], None]) -> None:
+async def _measure(socket: WebSocket, pings_ms: list[float], then: Callable[[], None]) -> None:
     with trio.move_on_after(5):
         for _ in range(PINGS):
             began = trio.current_time()

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import trio
-from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.endpoints.alarm import Alarm
-from kioskd.endpoints.dial import together
 from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.text.model import ToolCall
 from kioskd.endpoints.toolbox import Toolbox
+from kioskd.endpoints.websocket import ABNORMAL_CLOSURE, CloseReason, ConnectionClosed, WebSocket
 from kioskd.realtime.codec import BYTES_PER_MS
 from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady, ToolWanted
 from kioskd.realtime.replay import Said
 from kioskd.realtime.session import Session
 
-CHUNK_BYTES = 100 * BYTES_PER_MS  # each message costs three passes of the scheduler: fewer and larger ones
+CHUNK_BYTES = 100 * BYTES_PER_MS  # each message costs two passes of the scheduler: fewer and larger ones
 APPEND_BYTES_MAX = 2000 * BYTES_PER_MS  # 128 KB of text: under every relay's limit, and a cancel soon gets its turn
 CANCEL_TIMEOUT_S = 10.0  # a cancelled answer ends within a second; one that doesn't would block the next for ever
 DEADLINE_GRACE_S = 2.0  # the dialogue gives up first and cancels politely; ours is for a wire that stays silent
@@ -30,7 +29,7 @@ class Connection:
 
     def __init__(
         self,
-        socket: WebSocketConnection,
+        socket: WebSocket,
         settings: Endpoint,
         conversation: Conversation,
         question: Callable[[], PendingTurn | None],
@@ -153,7 +152,9 @@ class Connection:
         """Wait for nothing but the socket: a full queue would stop the pongs."""
         try:
             while True:
-                self._pass_on(self.session.receive(await self._socket.get_message()))
+                for message in await self._socket.get_messages():
+                    if not self.stopping:
+                        self._pass_on(self.session.receive(message))
         except ConnectionClosed as closed:
             self.fail(failure_of_close(closed.reason))
 
@@ -182,15 +183,10 @@ class Connection:
             except ConnectionClosed:
                 return  # the reader tells why, after what was said before it
 
-    async def _flush(self, *, more: bool = False) -> None:
-        """Send what there is, in one go; `more` follows at once, and takes it along."""
+    async def _flush(self) -> None:
+        """Send what there is, in one go."""
         while texts := self.session.take_outgoing():
-            held = len(texts) if more else len(texts) - 1
-            with together(self._socket):
-                for text in texts[:held]:
-                    await self._socket.send_message(text)
-            for text in texts[held:]:
-                await self._socket.send_message(text)
+            await self._socket.send_message(*texts)
 
     def _start_of(self, question: PendingTurn) -> int:
         """A new connection has had nothing of a question, whatever one before it had."""
@@ -219,21 +215,22 @@ class Connection:
             piece = bytes(rest[start : start + APPEND_BYTES_MAX])
             self.session.push(question.turn, piece)
             self._cursor += len(piece)
-            await self._flush(more=whole and self._cursor == utterance.size)
+            if not (whole and self._cursor == utterance.size and self._socket.flows):  # else the commit takes it along
+                await self._flush()
         if question is self._question() and question.asked_at is not None:
             if self._cursor < utterance.size:
                 self.wake()
                 return
             self._asked = True
             self._pass_on(self.session.ask(question.turn))
-            await self._flush()
+        await self._flush()
 
 
 def failure_of_close(reason: CloseReason | None) -> Failure:
     """A closed connection as a failure to judge."""
     if reason is None:
         return Failure(Kind.LOST, "the connection was closed on this side")
-    if reason.code == 1006:  # RFC 6455, 7.4.1: no close frame came
+    if reason.code == ABNORMAL_CLOSURE:
         return Failure(Kind.LOST, "the connection broke off", close_code=reason.code)
     said = f": {reason.reason}" if reason.reason else ""
     return Failure(Kind.LOST, f"the endpoint closed the connection ({reason.code}{said})", close_code=reason.code)

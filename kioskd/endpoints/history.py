@@ -124,7 +124,7 @@ class History:
                 said.append(Said(Speaker.KIOSK, words))
             if exchange.question:
                 said.append(Said(Speaker.VISITOR, exchange.question))
-            elif exchange.sound is not None:  # as much of it as `asked` has kept
+            elif exchange.sound is not None and exchange.sound.size:  # as much of it as `asked` has kept
                 said.append(Said(Speaker.VISITOR, pcm=exchange.sound.since(0)))
             else:
                 self.lost_questions += 1

@@ -7,13 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import trio
-from trio_websocket import WebSocketConnection
 
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints.connection import Connection
 from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.way_in import Door
+from kioskd.endpoints.websocket import WebSocket
 
 
 class Dial(Protocol):
@@ -21,7 +21,7 @@ class Dial(Protocol):
 
     def __call__(
         self, settings: Endpoint, headers: list[tuple[bytes, bytes]], url: str, /
-    ) -> AbstractAsyncContextManager[WebSocketConnection]:
+    ) -> AbstractAsyncContextManager[WebSocket]:
         """An open WebSocket, closed on leaving. Raises DialError."""
 
 
@@ -34,7 +34,7 @@ class Line:
         read_key: Callable[[], str],
         open_door: Callable[[Endpoint, str], Awaitable[Door]],
         dial: Dial,
-        connection_on: Callable[[Line, WebSocketConnection], Connection],
+        connection_on: Callable[[Line, WebSocket], Connection],
     ) -> None:
         self.connection: Connection | None = None
         self.door: Door | None = None

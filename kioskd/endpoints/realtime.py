@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 import trio
 from attrs import evolve
-from trio_websocket import WebSocketConnection
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.config.secrets import mask_keys
@@ -27,6 +26,7 @@ from kioskd.endpoints.port import EndpointEvent, LinkStatus, Report, Utterance
 from kioskd.endpoints.recovery import Recovery
 from kioskd.endpoints.renewal import Renewal
 from kioskd.endpoints.toolbox import Toolbox
+from kioskd.endpoints.websocket import WebSocket
 from kioskd.pulse import Pulse
 from kioskd.realtime.events import (
     Awaiting,
@@ -269,7 +269,7 @@ class RealtimeEndpoint:
         self._key = self._read_key()
         return self._key
 
-    def _connection_on(self, line: Line, socket: WebSocketConnection) -> Connection:
+    def _connection_on(self, line: Line, socket: WebSocket) -> Connection:
         def history() -> list[Said]:
             line.revision = self._history.revision
             lost, said = self._history.lost_questions, self._history.replay()

@@ -43,8 +43,8 @@ def client_context(extra_ca: str | None) -> ssl.SSLContext:
 class TlsStream(trio.abc.Stream):
     """TLS over a TCP stream, by the standard library's `ssl.SSLObject`: what `trio.SSLStream` does, in fewer steps.
 
-    A read gives every record that has come, in one piece, and a write is one call of the system: each record and each
-    step would cost a pass of the scheduler. Like HTTPS, it neither sends nor expects a goodbye (`close_notify`): the
+    A read gives every record that has come, in one piece, and a write is one call of the system, and no checkpoint where
+    the kernel takes it at once: each record and each step would cost a pass of the scheduler. Like HTTPS, it neither sends nor expects a goodbye (`close_notify`): the
     WebSocket's close frame tells the end. One task may read while another writes.
     """
 
@@ -128,9 +128,20 @@ class TlsStream(trio.abc.Stream):
         except trio.WouldBlock:
             await self._sending.acquire()
         try:
-            await self._stream.send_all(self._outgoing.read())
+            data = self._outgoing.read()
+            taken = self._written_at_once(data)
+            if taken < len(data):
+                await self._stream.send_all(data[taken:])
         finally:
             self._sending.release()
+
+
+    def _written_at_once(self, data: bytes) -> int:
+        """How many bytes the kernel took without waiting; what is wrong with the socket is for trio to tell."""
+        try:
+            return os.write(self._stream.socket.fileno(), data)
+        except OSError:
+            return 0
 
 
 async def encrypt(stream: trio.SocketStream, host: str, extra_ca: str | None) -> TlsStream:

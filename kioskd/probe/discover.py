@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 from attrs import evolve, field, frozen
-from trio_websocket import ConnectionClosed
 
 from kioskd.config.addresses import is_loopback
 from kioskd.config.schema import Auth, Endpoint, EndpointKind
@@ -20,6 +19,7 @@ from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.http_stream import client_for, open_stream, request_for
 from kioskd.endpoints.policy import KEY_CODES, Failure, Kind
 from kioskd.endpoints.text.model import ModelError
+from kioskd.endpoints.websocket import ConnectionClosed
 from kioskd.probe.doors import DOORS, Answers, Door, Found
 
 WORD_S = 2.0  # for the first word of a socket

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import trio
 import trio.testing
 from attrs import define, field
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream, wrap_server_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.dialogue.events import AnswerAudio
+from kioskd.endpoints.dial import MAX_MESSAGE_BYTES, REFUSAL_BYTES
 from kioskd.endpoints.failures import DialError
+from kioskd.endpoints.websocket import WebSocket
 
 MS = 48
 SETTINGS = Endpoint(name="relay", url="ws://127.0.0.1/v1/realtime", model="gpt-realtime")
@@ -142,15 +144,13 @@ class FakePeer:
         near, far = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, far)
-            socket = await wrap_client_stream(
-                nursery, near, "127.0.0.1", url, extra_headers=list(headers), max_message_size=16 * 2**20
-            )
+            socket = WebSocket(near, MAX_MESSAGE_BYTES)
+            await socket.open("127.0.0.1", url, list(headers), REFUSAL_BYTES)
             try:
                 yield socket
             finally:
                 with trio.move_on_after(settings.close_timeout_s, shield=True):
                     await socket.aclose()
-                await trio.aclose_forcefully(near)  # the library leaves it to a server that began to close
                 nursery.cancel_scope.cancel()
 
     async def connection(self, number=1):

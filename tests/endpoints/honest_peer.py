@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 import trio
 import trio.testing
 from attrs import define, field
-from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
+from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from kioskd.config.schema import Dialect
-from kioskd.endpoints.dial import DialError
+from kioskd.endpoints.dial import MAX_MESSAGE_BYTES, REFUSAL_BYTES, DialError
 from kioskd.endpoints.policy import Failure, Kind
+from kioskd.endpoints.websocket import WebSocket
 
 BYTES_PER_MS = 48
 COMMIT_BYTES_MIN = 100 * BYTES_PER_MS
@@ -129,7 +130,8 @@ class HonestPeer:
         near, far = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, far)
-            socket = await wrap_client_stream(nursery, near, "127.0.0.1", url, extra_headers=list(headers))
+            socket = WebSocket(near, MAX_MESSAGE_BYTES)
+            await socket.open("127.0.0.1", url, list(headers), REFUSAL_BYTES)
             try:
                 yield socket
             finally:

@@ -23,11 +23,13 @@ from loopback import (
     raw_server,
     server,
 )
-from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+from trio_websocket import ConnectionClosed as ServerClosed
+from trio_websocket import WebSocketRequest, serve_websocket
 
 from kioskd.config.schema import Endpoint
-from kioskd.endpoints.dial import HELD_BYTES_MAX, DialError, dial, together
+from kioskd.endpoints.dial import DialError, dial
 from kioskd.endpoints.policy import Kind
+from kioskd.endpoints.websocket import ConnectionClosed
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
@@ -209,7 +211,7 @@ async def test_a_cancelled_connection_says_good_bye() -> None:
         connection = await request.accept()
         try:
             await connection.get_message()
-        except ConnectionClosed as error:
+        except ServerClosed as error:
             closed.append(error.reason.code if error.reason else 0)
             bye.set()
 
@@ -234,7 +236,7 @@ async def listener(heard: list[str | bytes], bye: trio.Event) -> AsyncIterator[s
         try:
             while True:
                 heard.append(await connection.get_message())
-        except ConnectionClosed:
+        except ServerClosed:
             bye.set()
 
     async with trio.open_nursery() as nursery:
@@ -262,44 +264,20 @@ async def test_what_is_sent_together_leaves_in_one_write_and_in_its_order(monkey
     heard: list[str | bytes] = []
     async with listener(heard, trio.Event()) as url, dial(SETTINGS, HEADERS, url) as connection:
         writes = count_writes(monkeypatch)
-        with together(connection):
-            await connection.send_message("append")
-            await connection.send_message("commit")
-        assert writes == []
-        await connection.send_message("create")
+        await connection.send_message("append", "commit", "create")
         assert len(writes) == 1
-        with together(connection):
-            await connection.send_message("small")
-            await connection.send_message("x" * HELD_BYTES_MAX)
-            assert len(writes) == 2  # what is long goes by itself, and takes along what waits
-    assert heard == ["append", "commit", "create", "small", "x" * HELD_BYTES_MAX]
+    assert heard == ["append", "commit", "create"]
 
 
-async def test_what_was_held_back_leaves_with_the_good_bye() -> None:
-    heard: list[str | bytes] = []
-    async with listener(heard, trio.Event()) as url:
-        with trio.CancelScope() as scope:
-            async with dial(SETTINGS, HEADERS, url) as connection:
-                with together(connection):
-                    await connection.send_message("append")
-                    scope.cancel()
-                    await trio.sleep_forever()
-    assert heard == ["append"]
-
-
-async def test_nothing_is_held_back_from_a_link_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_link_flows_until_something_waits_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     def unsent(_: int, __: int, answer: array[int]) -> int:
         answer[0] = 1
         return 0
 
-    heard: list[str | bytes] = []
-    async with listener(heard, trio.Event()) as url, dial(SETTINGS, HEADERS, url) as connection:
+    async with listener([], trio.Event()) as url, dial(SETTINGS, HEADERS, url) as connection:
+        assert connection.flows
         monkeypatch.setattr("fcntl.ioctl", unsent)
-        writes = count_writes(monkeypatch)
-        with together(connection):
-            await connection.send_message("append")
-            assert len(writes) == 1  # whoever sends it may think better of what would have followed
-    assert heard == ["append"]
+        assert not connection.flows
 
 
 async def test_a_ping_that_comes_while_it_says_good_bye_is_no_crash() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 from fake_peer import MS, utterance
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kioskd.config.schema import Conversation
@@ -224,6 +224,7 @@ STEPS = st.lists(
 )
 
 
+@example([("asked", 1, 0), ("sounded", 1, 1)], 1, 0)
 @given(STEPS, st.integers(0, 5), st.integers(0, 3000))
 def test_whatever_happens_it_keeps_its_bounds(steps, turns, characters):
     history = History(evolve(SETTINGS, history_turns=turns, history_characters=characters))

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
 from attrs import Factory, define
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_server_stream,
+)
+from wsproto.utilities import LocalProtocolError
 
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints.text.model import Message, Request, Role, TextEvent
@@ -195,12 +203,29 @@ class SocketServer:
             return
 
 
+async def _listen(server: SocketServer, task_status: trio.TaskStatus[int]) -> None:
+    """trio-websocket 0.12 breaks on a ping that comes while it says goodbye: that ends its one connection, not it."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(nursery, stream)
+                await server.serve(request)
+                nursery.cancel_scope.cancel()
+        except* (LocalProtocolError, HandshakeError):
+            pass
+        await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        task_status.started(listener.socket.getsockname()[1])
+
+
 @asynccontextmanager
 async def socket_server(talk: Talk, **more: Any) -> AsyncIterator[SocketServer]:
     server = SocketServer(talk, **more)
     async with trio.open_nursery() as nursery:
-        listening = await nursery.start(serve_websocket, server.serve, "127.0.0.1", 0, None)
-        server.port = listening.port
+        server.port = await nursery.start(_listen, server)
         yield server
         nursery.cancel_scope.cancel()
 

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import trio
 from attrs import define, field
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints.connection import failure_of_close
@@ -17,6 +16,7 @@ from kioskd.endpoints.failures import DialError, Headers
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.text.model import ModelError
 from kioskd.endpoints.text.shops import with_hint
+from kioskd.endpoints.websocket import ConnectionClosed, WebSocket
 from kioskd.realtime import dialects
 
 MESSAGES_MAX = 256  # of an answer that nobody takes yet; then the other side is made to wait
@@ -27,7 +27,7 @@ PARTING_S = 1.0  # for the one before to be closed: some accounts allow one conn
 class Wire:
     """One connection. `gone` says why there is no more of it."""
 
-    def __init__(self, socket: WebSocketConnection, settings: Endpoint, key: str, sent: Headers) -> None:
+    def __init__(self, socket: WebSocket, settings: Endpoint, key: str, sent: Headers) -> None:
         self.host = urlsplit(settings.url).hostname or ""
         self.sent = sent
         self.key = key
