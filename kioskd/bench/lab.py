@@ -139,7 +139,8 @@ class Lab:
     def start_up(self, what: str) -> dict[str, Any]:
         """One start in a fresh process: "bare", "kiosk" or "openai"."""
         plan = self._plan
-        return self.run("kioskd.bench.startup", what, str(plan.port), plan.ca, plan.settings)
+        arguments = (str(plan.port), plan.ca, plan.settings, plan.microphone, plan.speaker)
+        return self.run("kioskd.bench.startup", what, *arguments)
 
     def hour(self, minutes: int) -> dict[str, Any]:
         """So many minutes of talk."""

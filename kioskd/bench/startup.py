@@ -1,6 +1,8 @@
-"""From nothing to an open session, in a fresh process: `python -m kioskd.bench.startup bare|kiosk|openai PORT CA FILE`.
+"""From nothing to an open session, in a fresh process.
 
-Prints the processor time until then and the memory a while later. At its top it imports nothing that costs.
+`python -m kioskd.bench.startup bare|kiosk|openai PORT CA SETTINGS MICROPHONE SPEAKER` prints the processor time until
+then and the memory a while later, when both clients have a microphone and a speaker open. At its top it imports nothing
+that costs.
 """
 
 import os
@@ -52,8 +54,8 @@ def kiosk(settings_file: str) -> None:
     trio.run(run)
 
 
-def openai(port: str, ca: str) -> None:
-    """The `openai` package's realtime client, connected."""
+def openai(port: str, ca: str, microphone: str, speaker: str) -> None:
+    """The `openai` package's realtime client, connected; then with the devices that a client needs."""
     import asyncio
     import ssl
 
@@ -72,10 +74,21 @@ def openai(port: str, ca: str) -> None:
                 if event.type == "session.updated":
                     break
             spent_ms = cpu_ms()
+            devices = _open(microphone, speaker)
             await asyncio.sleep(SETTLE_S)
+            assert all(devices)
             _tell(spent_ms)
 
     asyncio.run(run())
+
+
+def _open(microphone: str, speaker: str) -> list[object]:
+    import alsaaudio
+
+    how = {"rate": 24_000, "channels": 1, "format": alsaaudio.PCM_FORMAT_S16_LE, "periodsize": 480}
+    capture = alsaaudio.PCM(type=alsaaudio.PCM_CAPTURE, mode=alsaaudio.PCM_NONBLOCK, device=microphone, **how)
+    capture.read()  # starts it
+    return [capture, alsaaudio.PCM(type=alsaaudio.PCM_PLAYBACK, device=speaker, **how)]
 
 
 def _tell(spent_ms: float) -> None:
@@ -84,10 +97,10 @@ def _tell(spent_ms: float) -> None:
 
 
 if __name__ == "__main__":
-    what, port_, ca_, file_ = sys.argv[1:]
+    what, port_, ca_, settings_, *devices_ = sys.argv[1:]
     if what == "kiosk":
-        kiosk(file_)
+        kiosk(settings_)
     elif what == "openai":
-        openai(port_, ca_)
+        openai(port_, ca_, *devices_)
     else:
         bare()

@@ -70,7 +70,8 @@ def idle_memory(kiosk: Sequence[float], openai: Sequence[float]) -> Row:
     """Resident MB of a connected client."""
     figure, other = median(kiosk), median(openai)
     bounds = (Bound("MB", figure, 47), times("openai SDK", figure, other, 0.6))
-    return Row("rss", "RSS idle, connected", "MB", figure, {"openai SDK": other}, bounds)
+    note = "both with a microphone and a speaker open"
+    return Row("rss", "RSS idle, connected", "MB", figure, {"openai SDK": other}, bounds, note)
 
 
 FLAT_MB = 0.25  # what an allocator may still find: a leak of a KB a turn would show four times that
@@ -85,10 +86,10 @@ def hour_of_talk(samples: Sequence[float], turns: int) -> Row:
     return Row("hour", what, "MB", growth, {"after a third": later}, bounds, f"{turns} turns, idle {samples[0]:.1f} MB")
 
 
-def idle_cpu(kiosk: Sequence[float], drain: Sequence[float]) -> Row:
-    """Processor ms a second while nobody is there."""
+def idle_cpu(kiosk: Sequence[float], drain: Sequence[float], server: Sequence[float]) -> Row:
+    """Processor ms a second while nobody is there. `server`: what a sound server's threads in the process take."""
     figure = median(kiosk)
-    note = "the drain loop alone pays for the sound server's own thread in the process; a card has none"
+    note = f"a sound server's threads in the process take {median(server):.1f} more; a sound card has none"
     others = {"bare drain loop": median(drain)}
     return Row("idle", "CPU idle, pre-roll running", "ms/s", figure, others, (Bound("ms/s", figure, 1.5),), note)
 
