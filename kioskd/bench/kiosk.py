@@ -200,8 +200,8 @@ class Kiosk:
         heard = max(at for at in self.stamps.reads if at <= seen["commit"])
         return {
             "press": (seen["append"] - pressed) * 1000,
-            "release": (seen["commit"] - heard) * 1000,
-            "release_whole": (seen["commit"] - released) * 1000 - self.talk.post_roll_ms,
+            "release": (seen["commit"] - released) * 1000 - self.talk.post_roll_ms,
+            "last_sound": (seen["commit"] - heard) * 1000,
             "first_sound": (self.stamps.first_write - seen["sound"]) * 1000,
             "barge_in": (self.stamps.drop - interrupted) * 1000,
         }

@@ -125,14 +125,14 @@ def delays(lab: Lab, rounds: int) -> list[Row]:
         for _ in range(rounds * DELAYS_A_ROUND):
             for name, ms in kiosk.order("delays").items():
                 seen[name].append(ms)
-    whole = statistics.median(seen["release_whole"])
+    since_sound = statistics.median(seen["last_sound"])
     return [
         targets.delay("press", seen["press"]),
         targets.delay(
             "release",
             seen["release"],
-            f"from the last sound that was recorded; from the release, less the post-roll, {whole:.1f} ms: the sound"
-            " card's periods",
+            "the post-roll is counted in sound, from what had been recorded at the release: up to a period earlier; from"
+            f" the last sound that was recorded to the commit, {since_sound:.1f} ms",
         ),
         targets.delay("first-sound", seen["first_sound"], "the first delta is longer than the pre-buffer"),
         targets.delay("barge-in", seen["barge_in"], "to the last audible sample it takes what the sink holds besides"),
