@@ -131,7 +131,7 @@ def delays(lab: Lab, rounds: int) -> list[Row]:
         targets.delay(
             "release",
             seen["release"],
-            "the post-roll is counted in sound, from what had been recorded at the release: up to a period earlier; from"
+            "the post-roll is counted in sound, from what was recorded at the release: up to a period earlier; from"
             f" the last sound that was recorded to the commit, {since_sound:.1f} ms",
         ),
         targets.delay("first-sound", seen["first_sound"], "the first delta is longer than the pre-buffer"),
