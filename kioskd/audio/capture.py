@@ -1,8 +1,8 @@
 """The capture thread: it alone opens, reads and closes the microphone, and never waits without a timeout.
 
-Idle it wakes five times a second and drains the device into the pre-roll ring; while an utterance is recorded, when a
-network chunk is whole; at its beginning and end, every period. Commands come in through a deque and an eventfd, so that
-a press acts at once. Sound is examined and cleaned a network chunk at a time.
+Idle it wakes twice or three times a second and drains the device into the pre-roll ring; while an utterance is recorded,
+when a network chunk is whole; at its beginning and end, every period. Commands come in through a deque and an eventfd,
+so that a press acts at once. Sound is examined and cleaned a network chunk at a time.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from kioskd.audio.wakeup import Wakeup
 log = logging.getLogger(__name__)
 
 BUFFER_PERIODS = 8
-SHORTEST_BUFFER_MS = 500  # an idle thread sleeps for less than half of it, and gaps of 85 ms more were seen under load
-LONGEST_SLEEP_S = 0.2  # each wake-up costs more than its work; the heartbeat shows them
+SHORTEST_BUFFER_MS = 1000  # an idle thread sleeps for less than half of it; gaps of 85 ms more were seen under load
+LONGEST_SLEEP_S = 0.4  # each wake-up costs more than its work; the heartbeat shows them
 FIRST_CHUNK_BYTES = bytes_of(20)  # soon on the wire
 CHUNK_BYTES = bytes_of(100)  # then few messages: each costs the event loop three passes
-EXAMINED_EVERY_S = 1.0  # while nothing is recorded
+EXAMINED_EVERY_S = 5.0  # while nothing is recorded; what drifts with a card's warmth takes minutes
 STALLED_AFTER_S = 3.0  # a healthy device gives its first sound within a second, even over Bluetooth
 TELL_FIRST_S = 0.05  # to close a device of a dead sound server takes 30 s, and pyalsaaudio stops all of Python for it
 POST_ROLL_GRACE_S = 0.5  # beyond it the visitor's answer matters more than the last word's end
@@ -163,12 +163,13 @@ class Capture:
         elif self._recording is not None and self._recording.urgent:
             self._pcm.wait(LONGEST_SLEEP_S * 1000)
         else:
-            longest_s = LONGEST_SLEEP_S
+            period_frames = self._pcm.period_frames
+            longest_s = self._sound_at + STALLED_AFTER_S - self.clock()
             if self._recording is not None:
                 missing = self._recording.chunk_bytes - len(self._recording.pending)
-                period_frames = self._pcm.period_frames
-                # It comes period by period, and never on the dot: half of one later it is there.
-                longest_s = (max(missing // FRAME_BYTES, period_frames) + period_frames // 2) / RATE_HZ
+                longest_s = min(longest_s, max(missing // FRAME_BYTES, period_frames) / RATE_HZ)
+            # It comes period by period, and never on the dot: half of one later it is there.
+            longest_s = max(longest_s, 0.0) + period_frames / 2 / RATE_HZ
             self.wakeup.wait(min(longest_s, LONGEST_SLEEP_S, self._pcm.buffer_frames / RATE_HZ / 2))
 
     def _drain(self, pcm: CaptureDevice) -> None:
@@ -203,17 +204,17 @@ class Capture:
         sound = b"".join(blocks)
         self.vitals.frames += len(sound) // FRAME_BYTES
         if self._recording is None and self._to_be_examined(now):
-            self._examine(sound)
+            self._examine(sound, learn=True)
         self._keep(sound, now)
 
     def _to_be_examined(self, now: float) -> bool:
         """Between utterances: what there is to learn of the microphone needs a look now and then."""
         return self.hearing.doubtful or not self._conditioner.settled or now - self._examined_at >= EXAMINED_EVERY_S
 
-    def _examine(self, sound: bytes) -> bytes:
-        """Learn from a piece of sound; the same without its constant part."""
+    def _examine(self, sound: bytes, learn: bool) -> bytes:
+        """See whether it is heard, and `learn` what is constant in it; the same without that."""
         self._examined_at = self.clock()
-        block = self._conditioner.process(sound)
+        block = self._conditioner.process(sound, learn)
         if cleared := self.hearing.heard(block):
             self.listener.fault(cleared)
         return block.pcm
@@ -284,17 +285,21 @@ class Capture:
             self._finish(recording)
 
     def _finish(self, recording: _Recording) -> None:
-        self._hand_over(recording)
         self._recording = None
-        self.listener.finished(recording.utterance.turn)
+        self.listener.finished(recording.utterance.turn, recording.utterance, self._rest_of(recording))
         if raised := self.hearing.end():
             self.listener.fault(raised)
 
     def _hand_over(self, recording: _Recording) -> None:
         if recording.pending:
-            self.listener.captured(recording.utterance, self._examine(bytes(recording.pending)))
-            recording.pending.clear()
+            self.listener.captured(recording.utterance, self._rest_of(recording))
             recording.chunk_bytes = CHUNK_BYTES
+
+    def _rest_of(self, recording: _Recording) -> bytes:
+        """What was not handed over yet, cleaned; a voice teaches nothing about what is constant."""
+        sound = bytes(recording.pending)
+        recording.pending.clear()
+        return self._examine(sound, learn=False) if sound else b""
 
     def _lose(self, error: DeviceError) -> None:
         self.hearing.forget()
@@ -322,8 +327,8 @@ class Capture:
         recording, self._recording = self._recording, None
         if recording is None:
             return
-        self._hand_over(recording)
         if recording.post_roll_bytes is None:
+            self._hand_over(recording)
             self.listener.cut(recording.utterance)
         else:
-            self.listener.finished(recording.utterance.turn)
+            self.listener.finished(recording.utterance.turn, recording.utterance, self._rest_of(recording))

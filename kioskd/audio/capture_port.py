@@ -69,8 +69,8 @@ class Listener(Protocol):
     def captured(self, utterance: Utterance, chunk: bytes) -> None:
         """A network chunk of this utterance."""
 
-    def finished(self, turn: int) -> None:
-        """Nothing more of this turn's utterance comes, after `End`."""
+    def finished(self, turn: int, utterance: Utterance | None = None, rest: bytes = b"") -> None:
+        """After `End`: but for the `rest` nothing more of this turn's utterance comes. None: nothing was recorded."""
 
     def cut(self, utterance: Utterance) -> None:
         """The device was lost in the middle of this utterance."""
@@ -84,7 +84,7 @@ class Vitals:
     """How the thread is, for the watchdog and the owner: written by the thread, read anywhere."""
 
     heartbeat: float = 0.0
-    """When the thread last turned, on the monotonic clock: at most a fifth of a second ago."""
+    """When the thread last turned, on the monotonic clock: at most 0.4 s ago."""
     moved_at: float = 0.0
     """When sound last came, or the device was opened, or an attempt to open it failed."""
     frames: int = 0

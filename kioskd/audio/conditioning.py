@@ -19,21 +19,26 @@ _LEAST_OFFSET = 1.0  # of 32768: sound without a constant part passes to the bit
 _PART_FRAMES = RATE_HZ * 20 // 1000
 _STRIDE = 5  # one frame in five says as much about loudness; odd, and a divisor of a part
 _RAIL = 32767
-_HIGHEST_BYTES = (b"\x7f", b"\x80")  # the upper byte of each frame within 256 of a rail, and of no other
-_SMALL = 256
 _SUMMED_FRAMES = 32768  # at once: their sum fits 32 bits
 
 
 @frozen
 class Block:
-    """A piece of captured sound, frame for frame what came in."""
+    """A piece of captured sound (s16le mono), frame for frame what came in."""
 
     pcm: bytes
-    frames: int
     clipped: int
     """Frames at the rails, as the sound card gave them."""
-    loudest: float
-    """The RMS of its loudest 20 ms, 0.0 to 32768.0."""
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return len(self.pcm) // FRAME_BYTES
+
+    @property
+    def loudest(self) -> float:
+        """The RMS of its loudest 20 ms, 0.0 to 32768.0. Worked out anew each time: it costs more than all the rest."""
+        return _loudest(array("h", self.pcm))
 
 
 @define
@@ -55,18 +60,17 @@ class Conditioner:
         """Another device: nothing is known of its offset."""
         self._frames = 0
 
-    def process(self, pcm: bytes) -> Block:
-        """A block of whole frames, s16le mono; not empty."""
-        samples = array("h", pcm)
-        frames = len(samples)
+    def process(self, pcm: bytes, learn: bool = True) -> Block:
+        """A block of whole frames, s16le mono; not empty. It counts for the offset if `learn`, or until `settled`."""
+        frames = len(pcm) // FRAME_BYTES
         upper_bytes = pcm[1::2]
-        near_rails = any(byte in upper_bytes for byte in _HIGHEST_BYTES)
-        clipped = sum(map(samples.count, (_RAIL, -_RAIL, -_RAIL - 1))) if near_rails else 0
-        before, now = self._learn(sum_of(pcm) / frames, frames)
+        clipped = sum(map(array("h", pcm).count, (_RAIL, -_RAIL, -_RAIL - 1))) if _near_rails(upper_bytes, 1) else 0
+        before = now = self._offset
+        if learn or not self.settled:
+            before, now = self._learn(sum_of(pcm) / frames, frames)
         if max(abs(before), abs(now)) >= _LEAST_OFFSET:
-            pcm = _shifted(pcm, before, now, near_rails)
-            samples = array("h", pcm)
-        return Block(pcm, frames, clipped, _loudest(samples))
+            pcm = _shifted(pcm, before, now, upper_bytes)
+        return Block(pcm, clipped)
 
     def _learn(self, mean: float, frames: int) -> tuple[float, float]:
         """The offset at the block's beginning and at its end."""
@@ -75,6 +79,16 @@ class Conditioner:
         before = self._offset
         self._offset += (mean - before) * min(1.0, frames / self._frames)
         return (self._offset if first else before), self._offset
+
+
+def _near_rails(upper_bytes: bytes, distance: int) -> bool:
+    """Is any frame within so many times 256 of a rail? Its upper byte tells, and all of them are looked at at once."""
+    return len(upper_bytes.translate(None, _near(distance))) < len(upper_bytes)
+
+
+@lru_cache(maxsize=4)
+def _near(distance: int) -> bytes:
+    return bytes(range(max(0x80 - distance, 0), min(0x80 + distance, 0x100)))
 
 
 def sum_of(pcm: bytes) -> int:
@@ -90,12 +104,12 @@ def _sum_of_some(pcm: bytes) -> int:
     return pairs % 0xFFFFFFFF - frames * 0x8000  # as the sum of decimal digits is what remains beyond nines
 
 
-def _shifted(pcm: bytes, before: float, now: float, near_rails: bool) -> bytes:
+def _shifted(pcm: bytes, before: float, now: float, upper_bytes: bytes) -> bytes:
     """The frames less an offset that moves evenly from `before` to `now`; what would pass a rail stays at it."""
     frames = len(pcm) // FRAME_BYTES
     offsets = _ramp(frames, before, now)
     largest = max(abs(before), abs(now))
-    if near_rails or largest >= _SMALL:
+    if _near_rails(upper_bytes, math.ceil(largest) // 256 + 1):
         samples = array("h", pcm)
         if max(samples) + largest >= _RAIL or min(samples) - largest <= -_RAIL:
             less = zip(samples, array("H", offsets), strict=True)

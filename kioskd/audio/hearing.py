@@ -32,7 +32,7 @@ class Hearing:
     _clean_presses: int = field(default=0, init=False)  # since the last clipped one
     _frames: int = field(default=0, init=False)
     _clipped: int = field(default=0, init=False)
-    _loudest: float = field(default=0.0, init=False)
+    _heard: bool = field(default=False, init=False)  # something: then nobody need listen for how loud it is
 
     @property
     def doubtful(self) -> bool:
@@ -42,15 +42,15 @@ class Hearing:
     def begin(self) -> None:
         """An utterance begins."""
         self._frames = self._clipped = 0
-        self._loudest = 0.0
+        self._heard = False
 
     def heard(self, block: Block) -> FaultCleared | None:
         """A block of an utterance, or from between two; the event to report if deafness ends with it."""
         self._frames += block.frames
         self._clipped += block.clipped
-        self._loudest = max(self._loudest, block.loudest)
-        if block.loudest < NOTHING:
+        if self._heard or block.loudest < NOTHING:
             return None
+        self._heard = True
         self._silent_presses = 0
         if not self.deaf:
             return None
@@ -63,7 +63,7 @@ class Hearing:
         if self._frames < SHORTEST_FRAMES:
             return None
         self._judge_clipping()
-        if self._loudest >= NOTHING:
+        if self._heard:
             return None
         self._silent_presses += 1
         if self.deaf or self._silent_presses < DEAF_AFTER:

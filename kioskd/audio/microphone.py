@@ -186,7 +186,9 @@ class AlsaMicrophone:
         if self._capture is not None:
             self._capture.wakeup.set()
 
-    def _finished(self, turn: int) -> None:
+    def _finished(self, turn: int, recorded: Utterance | None, rest: bytes) -> None:
+        if recorded is not None:
+            recorded.append(rest)
         utterance = self._utterance
         if utterance is None or utterance.turn != turn:
             return  # discarded, or told already
@@ -227,9 +229,9 @@ class _Gateway:
         """A network chunk; `Utterance` itself refuses what comes after it ended."""
         self._soon(utterance.append, chunk)
 
-    def finished(self, turn: int) -> None:
-        """The end of a turn's utterance."""
-        self._soon(self._microphone._finished, turn)
+    def finished(self, turn: int, utterance: Utterance | None = None, rest: bytes = b"") -> None:
+        """The end of a turn's utterance, in one call with its last piece: whoever sends it finds both together."""
+        self._soon(self._microphone._finished, turn, utterance, rest)
 
     def cut(self, utterance: Utterance) -> None:
         """It goes no further; `UtteranceEnded` waits for `end`."""

@@ -62,6 +62,18 @@ def test_another_device_is_learned_anew() -> None:
     assert np.abs(cleaned).max() <= 1
 
 
+def test_a_voice_teaches_nothing_once_the_constant_part_is_known() -> None:
+    conditioner = Conditioner()
+    drift = pcm(np.full(BLOCK, 700.0))
+    for _ in range(100):
+        conditioner.process(pcm(np.full(BLOCK, 300.0)), learn=False)  # nobody else taught it
+    assert conditioner.settled
+    assert np.frombuffer(conditioner.process(drift, learn=False).pcm, "<i2").tolist() == [400] * BLOCK
+    assert np.frombuffer(conditioner.process(drift, learn=False).pcm, "<i2").tolist() == [400] * BLOCK
+    conditioner.process(drift)
+    assert max(np.frombuffer(conditioner.process(drift, learn=False).pcm, "<i2")) < 400
+
+
 def test_frames_at_the_rails_are_counted_before_anything_is_removed() -> None:
     samples = np.full(BLOCK, 100.0)
     samples[[3, 4, 5]] = 32767
@@ -137,3 +149,15 @@ def test_a_small_constant_part_lets_no_peak_wrap_around(sign: int) -> None:
     cleaned = np.frombuffer(conditioner.process(pcm(samples)).pcm, "<i2") * float(sign)
     assert cleaned[100:103].max() <= -32767
     assert np.abs(np.delete(cleaned, range(100, 103))).max() <= 3
+
+
+@pytest.mark.parametrize("constant", [40, 255, 256, 257, 3000, 20_000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_peak_wraps_around_however_near_a_rail_it_is(sign: int, constant: int) -> None:
+    conditioner = Conditioner()
+    conditioner.process(pcm(np.full(4 * RATE_HZ, sign * constant)))
+    for from_rail in range(0, constant + 600, 7):
+        samples = np.full(9, sign * (from_rail - 32768))
+        cleaned = np.frombuffer(conditioner.process(pcm(samples), learn=False).pcm, "<i2")
+        heard_at_rail = np.clip(samples, -32768, 32767) - sign * constant
+        assert cleaned.tolist() == np.clip(heard_at_rail, -32768, 32767).tolist()

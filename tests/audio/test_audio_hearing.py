@@ -13,9 +13,13 @@ from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised
 SILENT, LOUD = NOTHING - 1, NOTHING + 1
 
 
+def block(loudness: float, frames: int = 480, clipped: int = 0) -> Block:
+    return Block(int(loudness).to_bytes(2, "little") * frames, clipped)
+
+
 def press(hearing: Hearing, loudest: float, frames: int = SHORTEST_FRAMES, clipped: int = 0) -> FaultRaised | None:
     hearing.begin()
-    hearing.heard(Block(b"", frames, clipped, loudest))
+    hearing.heard(block(loudest, frames, clipped))
     return hearing.end()
 
 
@@ -27,18 +31,35 @@ def test_the_third_silent_press_in_a_row_is_told_once_with_the_remedy(caplog: py
         assert isinstance(told[2], FaultRaised) and told[2].fault is Fault.MICROPHONE
         for part in ("'mic'", "hears nothing for 3 presses", "kioskd devices --test"):
             assert part in told[2].cause
-        assert hearing.heard(Block(b"", 480, 0, SILENT)) is None
-        assert hearing.heard(Block(b"", 480, 0, LOUD)) == FaultCleared(Fault.MICROPHONE)
-        assert hearing.heard(Block(b"", 480, 0, LOUD)) is None
+        assert hearing.heard(block(SILENT)) is None
+        assert hearing.heard(block(LOUD)) == FaultCleared(Fault.MICROPHONE)
+        assert hearing.heard(block(LOUD)) is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
-@pytest.mark.parametrize("between", [lambda it: press(it, LOUD), lambda it: it.heard(Block(b"", 480, 0, LOUD))])
+@pytest.mark.parametrize("between", [lambda it: press(it, LOUD), lambda it: it.heard(block(LOUD))])
 def test_any_sound_between_silent_presses_begins_the_count_anew(between) -> None:  # type: ignore[no-untyped-def]
     hearing = Hearing("mic")
     for _ in range(5):
         assert press(hearing, SILENT) is press(hearing, SILENT) is None
         between(hearing)
+
+
+def test_who_was_heard_is_not_measured_again_before_the_next_press() -> None:
+    class Measured:
+        frames, clipped, asked = 480, 0, 0
+
+        @property
+        def loudest(self) -> float:
+            Measured.asked += 1
+            return LOUD
+
+    hearing = Hearing("mic")
+    for presses in (1, 2):
+        hearing.begin()
+        for _ in range(5):
+            hearing.heard(Measured())  # type: ignore[arg-type]
+        assert Measured.asked == presses
 
 
 def test_a_touch_is_no_press() -> None:
@@ -53,7 +74,7 @@ def test_a_lost_device_is_judged_anew() -> None:
     hearing.forget()
     assert [press(hearing, SILENT) is None for _ in range(3)] == [True, True, False]
     hearing.forget()
-    assert hearing.heard(Block(b"", 480, 0, LOUD)) is None  # its fault is the lost device's now
+    assert hearing.heard(block(LOUD)) is None  # its fault is the lost device's now
 
 
 def test_clipping_is_told_once_a_spell_and_its_end_with_a_count(caplog: pytest.LogCaptureFixture) -> None:

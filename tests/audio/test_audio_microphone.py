@@ -159,6 +159,33 @@ async def test_an_utterance_begins_before_the_press_and_ends_after_the_release()
         assert utterance.since(bytes_of(300)) == ramp(240, start=5) + ramp(110, start=9)
 
 
+class CountedToken:
+    """A trio token that counts what it is handed."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._token = trio.lowlevel.current_trio_token()
+
+    def run_sync_soon(self, *call: object) -> None:
+        self.calls += 1
+        self._token.run_sync_soon(*call)  # type: ignore[arg-type]
+
+
+async def test_the_last_piece_and_the_end_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, token = Bench(), CountedToken()
+    monkeypatch.setattr(trio.lowlevel, "current_trio_token", lambda: token)
+    async with running(bench):
+        utterance = bench.microphone.begin(1, 0)
+        bench.device.feed(ramp(20))
+        await grown(utterance, bytes_of(20))
+        bench.microphone.end(1, 60)
+        await bench.settled()
+        before = token.calls
+        bench.device.feed(ramp(90))
+        assert await bench.events.receive() == UtteranceEnded(1, 80)
+        assert token.calls == before + 1
+
+
 async def test_the_ring_reaches_no_further_back_than_it_may() -> None:
     async with running(Bench()) as bench:
         bench.device.feed(ramp(900))
