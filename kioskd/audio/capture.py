@@ -1,6 +1,6 @@
 """The capture thread: it alone opens, reads and closes the microphone, and never waits without a timeout.
 
-Idle it wakes twice or three times a second and drains the device into the pre-roll ring; while an utterance is recorded,
+Idle it wakes two or three times a second and drains the device into the pre-roll ring; while an utterance is recorded,
 when a network chunk is whole; at its beginning and end, every period. Commands come in through a deque and an eventfd,
 so that a press acts at once. Sound is examined and cleaned a network chunk at a time.
 """

@@ -58,7 +58,7 @@ VITALS: Mapping[str, Vital] = {
     "playback": Vital("the speaker's thread does not turn", 10.0, _ALL, 82),
     # Replaced by `link_limit_s`, which knows the endpoints.
     "link": Vital("no sign of life from the endpoint, and no attempt to reach it", 60.0, _ALL, 83),
-    # It looks once a second, and opens its board in a moment. What it has to reopen is all of it.
+    # It looks every three seconds, and opens its board in a moment. What it has to reopen is all of it.
     "panel": Vital("the button is not read, nor its board tried again", 10.0, (Rung.RESTART, Rung.EXIT), 84),
 }
 

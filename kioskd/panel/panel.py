@@ -27,7 +27,8 @@ PanelEvent = ButtonEvent | OwnerEvent | FaultRaised | FaultCleared
 
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 30.0
-RESYNC_S = 1.0  # an edge that was lost, or a chip that went away without a word, is noticed after this long
+RESYNC_S = 3.0  # an edge that was lost, or a chip that went away without a word, is noticed after this long
+RESYNC_DOWN_S = 1.0  # while a button is down, and perhaps somebody is recorded
 _UPDATE_S = 1 / UPDATES_PER_SECOND
 
 
@@ -58,6 +59,7 @@ class Panel:
         self._view = View(State.STARTING, Link.DOWN)
         self._pattern_since = 0.0  # any phase will do until the first view comes
         self._wake = trio.Event()
+        self._edged = False  # the buttons are to be read; what else wakes us has nothing to do with them
         self._other_pins = trio.Event()  # the board is to be opened anew; replaced when it is
         self._other_lamp = False
         self._failures = 0
@@ -131,24 +133,23 @@ class Panel:
         visitor = Gestures(self._settings.button)
         owner = OwnerGestures(self._settings.owner_button) if self._settings.owner_button else None
         driver = _LampDriver(board, self._level, self._on_light)
+        read_due = -math.inf
         try:
             while not self._other_pins.is_set():
-                # Before anything is looked at, so that whatever changes from here on wakes us again.
+                if self._edged or trio.current_time() >= read_due:
+                    self._edged = False
+                    read_due = _read(board, visitor, owner, report)
+                    self._moved_at = trio.current_time()
+                # What the reports have changed is looked at below: only what changes from here on wakes us again.
                 self._wake = trio.Event()
                 if self._other_lamp:
                     self._other_lamp = False
                     board.change_lamp(self._settings.lamp)
                     driver.lamp_is_dark()
-                for event in visitor.feed(board.down, trio.current_time()):
-                    report(event)
-                if owner is not None:
-                    for owner_event in owner.feed(board.owner_down, trio.current_time()):
-                        report(owner_event)
-                now = self._moved_at = trio.current_time()
-                lamp_due = driver.drive(self._view, self._pattern_since, now)
-                buttons_due = [each.deadline for each in (visitor, owner) if each is not None]
-                due = min((due for due in buttons_due if due is not None), default=math.inf)
-                with trio.move_on_at(min(lamp_due, due, now + RESYNC_S)):
+                lamp_due = driver.drive(self._view, self._pattern_since, trio.current_time())
+                if self._other_pins.is_set():
+                    break
+                with trio.move_on_at(min(lamp_due, read_due)):
                     await self._wake.wait()
         except PanelError:
             _let_go(visitor, report)
@@ -162,6 +163,7 @@ class Panel:
             token.run_sync_soon(self._wake_up, idempotent=True)
 
     def _wake_up(self) -> None:
+        self._edged = True
         self._wake.set()
 
     def _failed(self, cause: str, report: Callable[[PanelEvent], None]) -> None:
@@ -177,6 +179,20 @@ class Panel:
             self._failures = 0
             self._cause = ""
             report(FaultCleared(Fault.PANEL))
+
+
+def _read(board: Board, visitor: Gestures, owner: OwnerGestures | None, report: Callable[[PanelEvent], None]) -> float:
+    """Report what the buttons' levels and the time mean; when to come again, whether or not there is an edge."""
+    down, owner_down = board.down, False
+    for event in visitor.feed(down, trio.current_time()):
+        report(event)
+    if owner is not None:
+        owner_down = board.owner_down
+        for owner_event in owner.feed(owner_down, trio.current_time()):
+            report(owner_event)
+    deadlines = (each.deadline for each in (visitor, owner) if each is not None)
+    due = min((due for due in deadlines if due is not None), default=math.inf)
+    return min(due, trio.current_time() + (RESYNC_DOWN_S if down or owner_down else RESYNC_S))
 
 
 def _let_go(visitor: Gestures, report: Callable[[PanelEvent], None]) -> None:
