@@ -18,6 +18,7 @@ from kioskd.audio.microphone import AlsaMicrophone
 from kioskd.audio.pcm import bytes_of
 from kioskd.audio.ports import MicrophoneEvent
 from kioskd.audio.utterance import Utterance
+from kioskd.audio.wakeup import Wakeup
 from kioskd.config.schema import Audio
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, UtteranceEnded
 
@@ -343,6 +344,30 @@ async def test_a_device_that_stalls_in_the_post_roll_keeps_nobody_waiting() -> N
         await bench.settled()
         bench.now += 1.0
         assert await bench.events.receive() == UtteranceEnded(1, 20)
+
+
+async def test_long_naps_make_no_stall_noticed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    wait = Wakeup.wait
+
+    def nap(wakeup: Wakeup, timeout_s: float) -> None:
+        naps.append(timeout_s)
+        wait(wakeup, min(timeout_s, 0.005))
+
+    monkeypatch.setattr(Wakeup, "wait", nap)
+    bench = Bench()
+    bench.device.buffer_frames = 24_000
+    async with running(bench):
+        bench.device.feed(ramp(20))
+        await bench.settled()
+        assert naps[-1] == 0.4
+        bench.now += 2.9
+        await bench.settled()
+        assert naps[-1] == pytest.approx(0.1, abs=0.002)
+        bench.device.buffer_frames = 4800
+        bench.device.feed(ramp(20))
+        await bench.settled()
+        assert naps[-1] == 0.1  # half of what the device granted
 
 
 async def test_a_silent_stall_is_a_lost_device() -> None:
