@@ -12,8 +12,6 @@ from kioskd.commands import exits
 if TYPE_CHECKING:
     from kioskd.config.schema import Settings
 
-HELP = "check a settings file; every mistake is named with its line"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from kioskd.commands import exits, options
 
-HELP = "look at the settings and change them; a change that does the kiosk no good takes itself back"
 EPILOG = (
     "Exit codes: 0 done, 1 failed, refused, or (diff) different, 2 wrong usage, 3 taken back, "
     "4 somebody else's change is under way, 78 wrong settings."

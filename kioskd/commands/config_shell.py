@@ -8,8 +8,6 @@ import os
 from kioskd.commands import exits
 from kioskd.settings_key import RefusedError, admit
 
-HELP = "the forced command of the settings key (scripts/install --settings-key): config, status, doctor, secret"
-
 ASKED = "SSH_ORIGINAL_COMMAND"
 KEPT = (ASKED, "SSH_CONNECTION")
 """All that goes from here to root's side: what is wanted, and from where."""

@@ -9,8 +9,6 @@ import pwd
 from kioskd.commands import config, config_shell, doctor, exits, secret, status
 from kioskd.settings_key import RefusedError, admit
 
-HELP = "root's side of the settings key; only sudo runs it"
-
 _COMMANDS = {"config": config, "doctor": doctor, "secret": secret, "status": status}
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = ("SSH_CONNECTION", "SUDO_USER")  # for the history

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from kioskd.audio.selftest import Report
     from kioskd.config.schema import Audio
 
-HELP = "list the sound devices by stable name, with what each can do; --test: try them with a chirp"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--test, --microphone, --speaker, --config."""

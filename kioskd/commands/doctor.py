@@ -7,8 +7,6 @@ import shutil
 
 from kioskd.commands import exits, options
 
-HELP = "look for what is wrong: one line a possible cause, with its remedy"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--json, --quiet, --config, --socket."""

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from kioskd.health.flight.dumps import Dumps
     from kioskd.health.flight.replay import Step
 
-HELP = "the flight recorder: what the kiosk did in the last minutes, or before it failed"
 _RECORD_HELP = "a record by its number or path (default: the newest)"
 
 

@@ -6,8 +6,6 @@ import argparse
 
 from kioskd.commands import exits, options
 
-HELP = "how much the running kiosk logs, until its next start"
-
 LEVELS = ("debug", "info", "warning", "error")
 
 

@@ -6,8 +6,6 @@ import argparse
 
 from kioskd.commands import exits, options
 
-HELP = "list the models that an endpoint offers (GET /v1/models)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """[ENDPOINT], --config."""

@@ -7,8 +7,6 @@ from typing import Any
 
 from kioskd.commands import exits, options
 
-HELP = "press the running kiosk's button, and tell what came of it; 0 when an answer was heard"
-
 DEFAULT_MS = 2000
 PATIENCE_S = 1200.0  # kioskd gives up before: the longest utterance and the longest answer
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from kioskd.config.schema import Endpoint, Settings
     from kioskd.probe.askers import Question
 
-HELP = "measure endpoints and transports: key, connection, first word or sound, total, rate, price; and recommend one"
 QUESTION = "What are your opening hours?"
 TURNS_MAX, AT_ONCE_MAX = 100, 50
 LONGEST_QUESTION_S = 30.0

@@ -7,8 +7,6 @@ from functools import partial
 
 from kioskd.commands import exits, options
 
-HELP = "run the kiosk, in the foreground"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--config F."""

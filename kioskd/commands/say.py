@@ -6,8 +6,6 @@ import argparse
 
 from kioskd.commands import exits, options
 
-HELP = "let the running kiosk say something, once nobody is using it; 0 when it was heard to its end"
-
 PATIENCE_S = 700.0  # kioskd gives up before
 
 

@@ -12,8 +12,6 @@ from kioskd.commands import exits, options
 if TYPE_CHECKING:
     from kioskd.secrets_store import Stored
 
-HELP = "replace a secret (an API key), from standard input; it counts at once"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """set NAME, --json, --socket."""

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from kioskd.simulator.faults.script import FaultScript
     from kioskd.simulator.settings import SimulatorSettings
 
-HELP = "run the embedded endpoint on loopback, all its doors: it understands a FAQ, and speaks"
 BOTH = "both"  # each client has the one that it asks for, as relays do
 NO_DNS = (
     "no server can make a dns-failure: delete it, and give the kiosk a host name that doesn't exist (nowhere.invalid)"

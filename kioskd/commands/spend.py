@@ -8,8 +8,6 @@ import os
 
 from kioskd.commands import exits, options
 
-HELP = "what answers cost: today, this month, forecast, by endpoint and model, a turn, elsewhere; and what caps did"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--json, --turns, --config."""

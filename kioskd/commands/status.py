@@ -8,10 +8,6 @@ import sys
 
 from kioskd.commands import exits, options
 
-HELP = (
-    "how the running kiosk is, on one screen; 0: healthy, 1: degraded (a fault, no link), 2: unhealthy or not running"
-)
-
 HEALTHY, DEGRADED, DOWN = 0, 1, 2
 
 

@@ -11,8 +11,6 @@ from kioskd.commands import exits, options
 if TYPE_CHECKING:
     from kioskd.talk import Outcome
 
-HELP = "ask one question from a WAV file, and hear the answer: exit code 0 only if an answer with sound came"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """QUESTION.wav, --out, --config, --endpoint."""

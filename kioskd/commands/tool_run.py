@@ -6,8 +6,6 @@ import argparse
 
 from kioskd.commands import exits
 
-HELP = "run one action of the settings, asked for on a socket (systemd starts this: kioskd-tool@.service)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--network."""

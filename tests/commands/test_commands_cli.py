@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kioskd.__main__ import COMMANDS, main
 from kioskd.audio.wav import write_wav
 
 ROOT = Path(__file__).parents[2]
@@ -125,11 +126,27 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported & {"numpy", "httpx", "gpiozero", "alsaaudio", "trio", "yaml", "soundfile", "hypercorn"}
 
 
-def test_every_command_has_help() -> None:
-    for command in ("run", "check", "devices", "simulate", "talk"):
-        done = kioskd(command, "--help")
-        assert done.returncode == 0 and "Exit codes" in done.stdout
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert f"usage: kioskd {command}" in said and "Exit codes" in said
+
+
+def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
     assert kioskd("dance").returncode == 2
+
+
+def test_a_command_is_imported_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kioskd", "run", "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    others = {f"kioskd.commands.{name.replace('-', '_')}" for name in COMMANDS if name != "run"}
+    assert "kioskd.commands.exits" in imported and not imported & others
 
 
 def test_talk_without_a_private_key_ends_with_the_remedy(config: Path, tmp_path: Path) -> None:
