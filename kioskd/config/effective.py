@@ -10,7 +10,7 @@ import attrs
 from attrs import evolve, frozen
 from yaml.nodes import MappingNode, Node, SequenceNode
 
-from kioskd.config.migrations import migrated
+from kioskd.config.layout import of_today
 from kioskd.config.problems import key_path
 from kioskd.config.profiles import read_profile
 from kioskd.config.schema import Settings
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 def effective(text: str, name: str) -> list[Entry]:
     """All that counts in settings of this text; `name` is what their file is called. Raises SettingsError."""
-    root = migrated(compose(text.removeprefix("\ufeff"), name), name)
+    root = of_today(compose(text.removeprefix("\ufeff"), name), name)
     settings, lines = shape(root, name)
     of_profile = {
         key_path(f"endpoints[{number}]", key): (file, line)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kioskd.config.files import MissingFileError, UnreadableFileError, read_small_file
+from kioskd.config.layout import of_today
 from kioskd.config.meaning import check
-from kioskd.config.migrations import migrated
 from kioskd.config.problems import Problem, SettingsError
 from kioskd.config.schema import Settings
 from kioskd.config.shape import shape
@@ -39,7 +39,7 @@ def parse(text: str, name: str, *, files: bool = True) -> Settings:
     text = text.removeprefix("\ufeff")
     leaks = find_keys(text, name)
     try:
-        settings, lines = shape(migrated(compose(text, name), name), name)
+        settings, lines = shape(of_today(compose(text, name), name), name)
         problems = list(check(settings, lines, files=files))
     except SettingsError as error:
         raise SettingsError([*leaks, *error.problems]) from None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kioskd.config import addresses, kinds, sound_names, spend_meaning, tool_meaning
+from kioskd.config import addresses, kinds, sound_names, spend_meaning
 from kioskd.config.files import UnreadableFileError, read_small_file
 from kioskd.config.pins import ALLOWED_PINS, bcm_number
 from kioskd.config.problems import Problem
@@ -24,6 +24,7 @@ from kioskd.config.schema import (
     Webhook,
 )
 from kioskd.config.shape import Lines
+from kioskd.config.tool_schema import Tools
 
 MAX_CA_BYTES = 1024 * 1024  # all of Debian's certificate authorities take 0.2 MiB
 FRAMES_PER_MS = 24  # all sound is 24 kHz
@@ -49,7 +50,7 @@ def check(settings: Settings, lines: Lines, *, files: bool = True) -> Iterator[P
         *_below("metrics", _metrics(settings.metrics)),
         *_below("webhook", _webhook(settings.webhook)),
         *spend_meaning.check(settings),
-        *_below("tools", tool_meaning.check(settings.tools, settings.conversation)),
+        *_below("tools", _tools(settings)),
     ]
     first: dict[str, int] = {}
     for number, endpoint in enumerate(settings.endpoints):
@@ -154,6 +155,13 @@ def _metrics(metrics: Metrics | None) -> Iterator[Finding]:
 def _webhook(webhook: Webhook | None) -> Iterator[Finding]:
     if webhook is not None:
         yield from ((f"address.{key.removeprefix('key.')}", message) for key, message in _key(webhook.address))
+
+
+def _tools(settings: Settings) -> Iterator[Finding]:
+    if settings.tools != Tools():
+        from kioskd.config import tool_meaning  # few kiosks have any
+
+        yield from tool_meaning.check(settings.tools, settings.conversation)
 
 
 def _key(source: KeySource) -> Iterator[Finding]:

@@ -12,10 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import frozen
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from kioskd.config.problems import Problem, SettingsError
-from kioskd.config.scalars import read_scalar
-
-CURRENT = 1
+from kioskd.config.layout import CURRENT, version_of
 
 
 @frozen
@@ -48,26 +45,6 @@ Step = Renamed | Dropped | Reworded
 
 STEPS: dict[int, Sequence[Step]] = {}
 """From the layout of this number to the next one. There has been one layout so far."""
-
-
-def version_of(root: MappingNode, file: str, current: int = CURRENT) -> int:
-    """The layout of a file; a strange value counts as today's, since the schema will name it.
-
-    Raises SettingsError for one that was made later than this program.
-    """
-    for key, value in root.value:
-        if key.value == "version" and isinstance(value, ScalarNode):
-            version = read_scalar(value)
-            if isinstance(version, int) and not isinstance(version, bool):
-                if version > current:
-                    message = (
-                        f"this file has layout {version}, and this kioskd knows layouts up to {current}: bring "
-                        "kioskd up to date (sudo scripts/install --upgrade), or go back to settings of its own time "
-                        "(sudo kioskd config rollback)"
-                    )
-                    raise SettingsError([Problem(file, key.start_mark.line + 1, "version", message)])
-                return version if version >= 1 else current
-    return 1
 
 
 def migrated(
