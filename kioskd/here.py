@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from kioskd.config.places import named_file
 from kioskd.endpoints.kinds import Locals
-from kioskd.endpoints.on_site import Understood
 
 if TYPE_CHECKING:
+    from kioskd.endpoints.on_site import Understood
     from kioskd.local.site import FaqSite
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 def site(faq: str) -> FaqSite[Understood]:
     """The questions and answers of this FAQ file."""
+    from kioskd.endpoints.on_site import Understood
     from kioskd.local.site import FaqSite  # brings numpy and a resampler, which a kiosk with a network never needs
 
     return FaqSite(named_file(faq) or Path(faq), Understood, recording)

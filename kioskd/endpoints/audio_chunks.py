@@ -17,7 +17,8 @@ from kioskd.config.schema import Endpoint
 from kioskd.dialogue.events import Speaker
 from kioskd.endpoints.text import chat_messages
 from kioskd.endpoints.text.chat_chunks import ChatAnswer
-from kioskd.endpoints.text.model import Message, Request, TextEvent, ToolOffer
+from kioskd.endpoints.text.model import Message, Request, TextEvent
+from kioskd.endpoints.toolbox import ToolOffer
 from kioskd.endpoints.voice.sentences import encodable
 from kioskd.endpoints.voice.wav import SAMPLE_BYTES, wav_of
 from kioskd.realtime.replay import CONTINUE, Said

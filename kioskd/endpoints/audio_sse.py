@@ -23,9 +23,9 @@ from kioskd.endpoints.port import Utterance
 from kioskd.endpoints.text.chat_chunks import AnswerError
 from kioskd.endpoints.text.chat_stream import read_chunks
 from kioskd.endpoints.text.checking import KeyCheck
-from kioskd.endpoints.text.model import Finish, Message, ModelError, Role, TextEvent, ToolCall, ToolOffer
+from kioskd.endpoints.text.model import Finish, Message, ModelError, Role, TextEvent
 from kioskd.endpoints.text.shops import with_hint
-from kioskd.endpoints.toolbox import ROUNDS_MAX, Toolbox, results_of, summed
+from kioskd.endpoints.toolbox import ROUNDS_MAX, Toolbox, ToolCall, ToolOffer, results_of, summed
 from kioskd.endpoints.voice.helper import HelperOverHttp
 
 _LOST = (Kind.LOST, Kind.SILENCE)

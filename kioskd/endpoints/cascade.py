@@ -21,18 +21,8 @@ from kioskd.endpoints import policy
 from kioskd.endpoints.answering import Finished, Heard, Question, Sound, Take, Words
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.port import Utterance
-from kioskd.endpoints.text.model import (
-    Delta,
-    Finish,
-    Message,
-    ModelError,
-    Request,
-    Role,
-    TextEvent,
-    TextModel,
-    ToolCall,
-)
-from kioskd.endpoints.toolbox import ROUNDS_MAX, Structured, Toolbox, results_of, summed
+from kioskd.endpoints.text.model import Delta, Finish, Message, ModelError, Request, Role, TextEvent, TextModel
+from kioskd.endpoints.toolbox import ROUNDS_MAX, Structured, Toolbox, ToolCall, results_of, summed
 from kioskd.endpoints.voice.hearing import Ears
 from kioskd.endpoints.voice.sentences import Piece, Sentences, encodable
 from kioskd.endpoints.voice.speech import Voice

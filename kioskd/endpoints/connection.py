@@ -10,8 +10,7 @@ from kioskd.config.schema import Conversation, Endpoint
 from kioskd.endpoints.alarm import Alarm
 from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
-from kioskd.endpoints.text.model import ToolCall
-from kioskd.endpoints.toolbox import Toolbox
+from kioskd.endpoints.toolbox import Toolbox, ToolCall
 from kioskd.endpoints.websocket import ABNORMAL_CLOSURE, CloseReason, ConnectionClosed, WebSocket
 from kioskd.realtime.codec import BYTES_PER_MS
 from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady, ToolWanted

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from kioskd.config.schema import By, Conversation, Endpoint, EndpointKind, KeySource, Transport
-from kioskd.endpoints.answering import Answerer
 from kioskd.endpoints.history import History
-from kioskd.endpoints.on_site import OnSite, Site, SiteEars
-from kioskd.endpoints.realtime import RealtimeEndpoint
-from kioskd.endpoints.text.model import TextModel
 from kioskd.endpoints.toolbox import Toolbox
-from kioskd.endpoints.turnwise import TurnwiseEndpoint
+
+if TYPE_CHECKING:
+    from kioskd.endpoints.answering import Answerer
+    from kioskd.endpoints.on_site import Site
+    from kioskd.endpoints.realtime import RealtimeEndpoint
+    from kioskd.endpoints.text.model import TextModel
+    from kioskd.endpoints.turnwise import TurnwiseEndpoint
+    from kioskd.endpoints.voice.hearing import Ears
+    from kioskd.endpoints.voice.speech import Voice
 
 ReadKey = Callable[[], str]
 
@@ -42,7 +47,11 @@ def make_endpoint(
 ) -> RealtimeEndpoint | TurnwiseEndpoint:
     """The endpoint of these settings. `read_key` reads a key anew at each call, and may raise OSError, ValueError."""
     if settings.kind is EndpointKind.REALTIME:
+        from kioskd.endpoints.realtime import RealtimeEndpoint
+
         return RealtimeEndpoint(settings, conversation, partial(read_key, settings), history=history, toolbox=toolbox)
+
+    from kioskd.endpoints.turnwise import TurnwiseEndpoint
 
     def answerer(settings: Endpoint, conversation: Conversation) -> Answerer:
         return make_answerer(settings, conversation, read_key, here, toolbox)
@@ -61,17 +70,21 @@ def make_answerer(
     key = partial(read_key, settings)
     match settings.kind:
         case EndpointKind.LOCAL:
+            from kioskd.endpoints.on_site import OnSite
+
             return OnSite(conversation, here.site(settings.faq or ""))
         case EndpointKind.AUDIO_SSE:
             from kioskd.endpoints.audio_sse import AudioSse
 
             return AudioSse(settings, key, conversation, toolbox)
     from kioskd.endpoints.cascade import Cascade
-    from kioskd.endpoints.voice.hearing import Ears, HearingOverHttp
-    from kioskd.endpoints.voice.speech import LocalVoice, SpeechOverHttp, Voice
+    from kioskd.endpoints.voice.hearing import HearingOverHttp
+    from kioskd.endpoints.voice.speech import LocalVoice, SpeechOverHttp
 
     ears: Ears
     if settings.hearing.by is By.LOCAL:
+        from kioskd.endpoints.on_site import SiteEars
+
         ears = SiteEars(here.site(settings.hearing.grammar or ""))
     else:
         ears = HearingOverHttp(settings, _key_of(settings, settings.hearing.key, read_key), conversation.language)

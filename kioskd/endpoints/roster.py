@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
@@ -11,11 +12,14 @@ from kioskd.config.effect import same_session
 from kioskd.endpoints.breaker import Breaker
 from kioskd.endpoints.failover import Failover, Member, Watch
 from kioskd.endpoints.history import History
-from kioskd.endpoints.realtime import RealtimeEndpoint
-from kioskd.endpoints.turnwise import TurnwiseEndpoint
 
-Answering = RealtimeEndpoint | TurnwiseEndpoint
-Make = Callable[[schema.Endpoint, schema.Conversation, History], Answering]
+if TYPE_CHECKING:
+    from kioskd.endpoints.realtime import RealtimeEndpoint
+    from kioskd.endpoints.turnwise import TurnwiseEndpoint
+
+    Answering = RealtimeEndpoint | TurnwiseEndpoint
+
+Make = Callable[[schema.Endpoint, schema.Conversation, History], "Answering"]
 
 
 @frozen(eq=False)

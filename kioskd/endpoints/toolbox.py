@@ -8,11 +8,28 @@ from typing import Any, Protocol
 from attrs import astuple, field, frozen
 
 from kioskd.dialogue.events import Usage
-from kioskd.endpoints.text.model import ToolCall, ToolOffer
 
 ROUNDS_MAX = 5  # a turn: a model that calls more often goes round in circles
 CALLS_MAX = 8  # a round
 TOO_MANY = '{"error": "too many calls at once; this one was not run"}'
+
+
+@frozen
+class ToolCall:
+    """The model wants a tool to be run. `arguments` is JSON as the model wrote it, valid or not."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@frozen
+class ToolOffer:
+    """A tool that the model may call. `parameters` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] = field(hash=False)
 
 
 @frozen

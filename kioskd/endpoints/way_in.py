@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 from attrs import evolve, frozen
 
 from kioskd.config.schema import Auth, Endpoint, Mint, MintKind
 from kioskd.config.secrets import SHOWN_PARAMETERS, is_key_parameter, mask_keys
-from kioskd.endpoints.mint import Minted, mint
 from kioskd.realtime import dialects
+
+if TYPE_CHECKING:
+    from kioskd.endpoints.mint import Minted
 
 _LEAST_SECRET = 4  # a shorter value of a query is no secret, and its letters are in every text
 
@@ -42,6 +45,8 @@ async def open_door(settings: Endpoint, key: str) -> Door:
     if settings.mint is None:
         headers = dialects.headers(settings, key)
         return Door(dialects.with_key(settings, dialects.resource_url(settings), key), headers, (key,))
+    from kioskd.endpoints.mint import mint
+
     minted = await mint(settings, settings.mint, key)
     return _minted_door(settings, settings.mint, key, minted)
 

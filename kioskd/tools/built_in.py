@@ -12,7 +12,7 @@ from kioskd.config.schema import Settings
 from kioskd.dialogue import effects as f
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import AnswerEnded, Event, Speaker, Transcript
-from kioskd.endpoints.text.model import ToolOffer
+from kioskd.endpoints.toolbox import ToolOffer
 
 QUIETEST = 10  # per cent: a visitor can't make the kiosk mute for the next words
 MAX_WORDS = 4000  # characters of an answer that is said again

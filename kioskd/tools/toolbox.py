@@ -15,8 +15,7 @@ from kioskd.config.tool_schema import Action, Tools
 from kioskd.dialogue import effects as f
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event
-from kioskd.endpoints.text.model import ToolCall, ToolOffer
-from kioskd.endpoints.toolbox import Structured
+from kioskd.endpoints.toolbox import Structured, ToolCall, ToolOffer
 from kioskd.tools import arguments, command
 from kioskd.tools.arguments import BadArgumentsError
 from kioskd.tools.built_in import BuiltInTool, RefusedError

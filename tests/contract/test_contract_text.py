@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from kioskd.config.schema import Endpoint, Envelope
 from kioskd.endpoints.text import chat_messages
-from kioskd.endpoints.text.model import Message, Request, Role, ToolCall, ToolOffer
+from kioskd.endpoints.text.model import Message, Request, Role
 from kioskd.endpoints.text.responses import Known, create
+from kioskd.endpoints.toolbox import ToolCall, ToolOffer
 
 SETTINGS = Endpoint("here", "https://localhost/v1", "gpt-4.1-mini", max_tokens=200, temperature=0.7)
 BARE = evolve(SETTINGS, max_tokens=None, temperature=None)

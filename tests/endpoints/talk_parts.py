@@ -20,7 +20,7 @@ from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Link, Speaker, Tran
 from kioskd.endpoints.kinds import Locals, make_endpoint
 from kioskd.endpoints.on_site import Understood
 from kioskd.endpoints.roster import Roster
-from kioskd.endpoints.text.model import ToolCall, ToolOffer
+from kioskd.endpoints.toolbox import ToolCall, ToolOffer
 from kioskd.local.faq import load_faq
 from kioskd.simulator.brain import Call, FaqBrain, Situation, Understanding
 from kioskd.simulator.faults.script import FaultScript, Rule

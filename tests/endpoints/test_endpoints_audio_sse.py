@@ -22,8 +22,8 @@ from kioskd.endpoints.answering import Finished, Question, Sound, Words
 from kioskd.endpoints.audio_chunks import Remembered, Spoken, SpokenAnswer, Transcribed
 from kioskd.endpoints.audio_sse import AudioSse
 from kioskd.endpoints.policy import Kind, OwnerMustAct, judge
-from kioskd.endpoints.text.model import ModelError, ToolCall, ToolOffer
-from kioskd.endpoints.toolbox import ROUNDS_MAX
+from kioskd.endpoints.text.model import ModelError
+from kioskd.endpoints.toolbox import ROUNDS_MAX, ToolCall, ToolOffer
 from kioskd.realtime.replay import CONTINUE, Said
 
 GUARD_S = 20

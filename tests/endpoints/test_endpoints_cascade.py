@@ -16,8 +16,8 @@ from kioskd.endpoints import cascade
 from kioskd.endpoints.answering import Finished, Heard, Question, Sound, Words
 from kioskd.endpoints.cascade import CHARACTERS_MAX, LOOK_AHEAD, SPEECH_TRIES, Cascade
 from kioskd.endpoints.policy import Failure, Kind
-from kioskd.endpoints.text.model import Delta, Finish, Message, ModelError, Role, ToolCall, ToolOffer
-from kioskd.endpoints.toolbox import CALLS_MAX, ROUNDS_MAX, Structured
+from kioskd.endpoints.text.model import Delta, Finish, Message, ModelError, Role
+from kioskd.endpoints.toolbox import CALLS_MAX, ROUNDS_MAX, Structured, ToolCall, ToolOffer
 from kioskd.endpoints.voice.hearing import LocalEars
 from kioskd.endpoints.voice.speech import LocalVoice
 from kioskd.realtime.replay import CONTINUE, Said

@@ -6,7 +6,7 @@ from test_endpoints_realtime import KEY, sound
 
 from kioskd.dialogue.events import AnswerEnded, Ending
 from kioskd.endpoints.realtime import RealtimeEndpoint
-from kioskd.endpoints.text.model import ToolOffer
+from kioskd.endpoints.toolbox import ToolOffer
 
 
 class Box:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from kioskd.dialogue.events import Usage
 from kioskd.endpoints.text.chat_chunks import AnswerError, ChatAnswer
-from kioskd.endpoints.text.model import Delta, Finish, TextEvent, ToolCall
+from kioskd.endpoints.text.model import Delta, Finish, TextEvent
 from kioskd.endpoints.text.tokens import usage_of
+from kioskd.endpoints.toolbox import ToolCall
 
 FIELDS = [
     "choices",

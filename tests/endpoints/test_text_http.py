@@ -30,7 +30,8 @@ from kioskd.config.schema import Auth, Http, Transport
 from kioskd.dialogue.events import Usage
 from kioskd.endpoints.policy import Kind, OwnerMustAct, Wait, judge, told_wait_s
 from kioskd.endpoints.text.chat_http import ChatOverHttp
-from kioskd.endpoints.text.model import Delta, Finish, ModelError, ToolCall
+from kioskd.endpoints.text.model import Delta, Finish, ModelError
+from kioskd.endpoints.toolbox import ToolCall
 
 USAGE = {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3}}
 WHOLE = [words("Hel"), words("lo."), words("", "stop"), USAGE, "[DONE]"]

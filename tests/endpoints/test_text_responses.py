@@ -15,8 +15,9 @@ from text_servers import question
 from kioskd.config.schema import Endpoint, Envelope
 from kioskd.dialogue.events import Usage
 from kioskd.endpoints.text.chat_chunks import AnswerError
-from kioskd.endpoints.text.model import Delta, Finish, Message, Role, TextEvent, ToolCall, ToolOffer
+from kioskd.endpoints.text.model import Delta, Finish, Message, Role, TextEvent
 from kioskd.endpoints.text.responses import Known, ResponseAnswer, create
+from kioskd.endpoints.toolbox import ToolCall, ToolOffer
 
 SETTINGS = Endpoint("here", "wss://localhost/v1/responses", "m", max_tokens=8, temperature=0.5)
 HELLO, HI = Message(Role.VISITOR, "hello"), Message(Role.KIOSK, "Hi.")

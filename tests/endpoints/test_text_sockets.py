@@ -15,8 +15,9 @@ from kioskd.config.schema import Auth, Envelope, Http
 from kioskd.dialogue.events import Usage
 from kioskd.endpoints.policy import Kind
 from kioskd.endpoints.text.chat_socket import ChatOverSocket
-from kioskd.endpoints.text.model import Delta, Finish, Message, ModelError, Request, Role, ToolCall
+from kioskd.endpoints.text.model import Delta, Finish, Message, ModelError, Request, Role
 from kioskd.endpoints.text.responses_socket import ResponsesOverSocket
+from kioskd.endpoints.toolbox import ToolCall
 
 CHAT, RESPONSES = "/v1/ws", "/v1/responses"
 USAGE = {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3}}

@@ -7,7 +7,7 @@ from test_realtime_session import SETTINGS, Wire, audio, endings
 
 from kioskd.config.schema import Conversation, Dialect
 from kioskd.dialogue.events import Ending
-from kioskd.endpoints.text.model import ToolOffer
+from kioskd.endpoints.toolbox import ToolOffer
 from kioskd.realtime.answers import ROUNDS_MAX
 from kioskd.realtime.dialects import session_settings
 from kioskd.realtime.events import Awaiting, ToolWanted

@@ -4,7 +4,7 @@ import json
 import sys
 
 from kioskd.config.tool_schema import Action, Tools
-from kioskd.endpoints.text.model import ToolCall
+from kioskd.endpoints.toolbox import ToolCall
 from kioskd.tools.runner import ChildRunner
 from kioskd.tools.toolbox import KioskTools
 

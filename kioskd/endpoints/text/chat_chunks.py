@@ -9,8 +9,9 @@ from typing import Any
 from attrs import define, field
 
 from kioskd.dialogue.events import Usage
-from kioskd.endpoints.text.model import Delta, Finish, TextEvent, ToolCall
+from kioskd.endpoints.text.model import Delta, Finish, TextEvent
 from kioskd.endpoints.text.tokens import usage_of
+from kioskd.endpoints.toolbox import ToolCall
 
 DONE = "[DONE]"
 MORE_S = 0.25  # for what may follow the last chunk: its tokens, and [DONE]

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from kioskd.dialogue.events import Usage
 from kioskd.endpoints.policy import Failure
+from kioskd.endpoints.toolbox import ToolCall, ToolOffer
 
 
 class Role(Enum):
@@ -17,15 +18,6 @@ class Role(Enum):
 
     VISITOR = "user"
     KIOSK = "assistant"
-
-
-@frozen
-class ToolCall:
-    """The model wants a tool to be run. `arguments` is JSON as the model wrote it, valid or not."""
-
-    call_id: str
-    name: str
-    arguments: str
 
 
 @frozen
@@ -39,15 +31,6 @@ class Message:
     text: str
     calls: tuple[ToolCall, ...] = ()
     answers_call: str = ""
-
-
-@frozen
-class ToolOffer:
-    """A tool that the model may call. `parameters` is a JSON Schema."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any] = field(hash=False)
 
 
 @frozen

@@ -16,8 +16,9 @@ from kioskd.config.schema import Endpoint, Envelope
 from kioskd.dialogue.events import Usage
 from kioskd.endpoints.text.chat_chunks import ARGUMENTS_MAX, CALLS_MAX, TEXT_MAX, AnswerError, is_error
 from kioskd.endpoints.text.chat_messages import SCHEMA_NAME
-from kioskd.endpoints.text.model import Delta, Finish, Message, Request, Role, TextEvent, ToolCall
+from kioskd.endpoints.text.model import Delta, Finish, Message, Request, Role, TextEvent
 from kioskd.endpoints.text.tokens import usage_of
+from kioskd.endpoints.toolbox import ToolCall
 
 LEAST_TOKENS = 16  # the wire takes no smaller max_output_tokens
 NOT_FOUND = "previous_response_not_found"
