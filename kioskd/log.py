@@ -84,7 +84,7 @@ def _fields(record: logging.LogRecord, text: str) -> Iterator[bytes]:
         yield f"MESSAGE_ID={number}\n".encode()
 
 
-@define
+@define(eq=False, repr=False)
 class _Tally:
     since: float
     told: int = 0

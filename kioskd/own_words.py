@@ -23,7 +23,7 @@ Words = Callable[[], Awaitable[bytes]]  # something to be said, s16le mono at 24
 SpokenVerdict = Callable[[Report], Awaitable[bytes]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Check:
     """A test that somebody waits for."""
 

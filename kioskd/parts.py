@@ -15,7 +15,7 @@ from kioskd.supervision import Supervised
 LIMITS_S: Mapping[str, float] = {name: vital.limit_s for name, vital in VITALS.items()}
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class _Part:
     """One of them. `vital` is its vital's name, `lose` tells the dialogue that it is out of order."""
 

@@ -38,7 +38,7 @@ _Result = TypeVar("_Result")
 _Device = TypeVar("_Device")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Pcm:
     """What capture and playback have in common."""
 
@@ -100,7 +100,7 @@ class _Pcm:
             raise DeviceLostError(self.device, self._direction, f"was lost ({text_of(error)})") from error
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class CapturePcm(_Pcm):
     """A microphone, open and non-blocking. The first `read` starts it."""
 

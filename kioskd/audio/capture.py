@@ -41,7 +41,7 @@ QUIET_AFTER_OVERRUN_S = 60.0
 MAX_COMMANDS = 64  # presses that a thread hung in the kernel may leave lying; the watchdog ends that state
 
 
-@define
+@define(eq=False, repr=False)
 class _Recording:
     """The utterance at hand, and what of it was not handed over yet."""
 
@@ -62,7 +62,7 @@ class _Recording:
         return self.chunk_bytes == FIRST_CHUNK_BYTES or self.post_roll_bytes is not None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Capture:
     """One life of the capture thread: call `run` in a thread of its own, `stop` from any other."""
 

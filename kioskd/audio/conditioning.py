@@ -41,7 +41,7 @@ class Block:
         return _loudest(array("h", self.pcm))
 
 
-@define
+@define(eq=False, repr=False)
 class Conditioner:
     """Removes the constant part (DC) that cheap microphones add: a running mean, faded from block to block.
 

@@ -28,7 +28,7 @@ _XRUN = -errno.EPIPE
 _HARMLESS = (_XRUN, -errno.EBADFD)  # ran dry; and what a card says between two flows
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Flow:
     """The answers and earcons on their way through one device, present or not."""
 

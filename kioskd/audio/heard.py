@@ -16,7 +16,7 @@ CARD_STEP_FRAMES = RATE_HZ * 4 // 1000  # a card's own driver tells it as exactl
 _AUDIBLE_BYTES = RATE_HZ * 20 // 1000 * FRAME_BYTES  # enough to tell how loud it is
 
 
-@define
+@define(eq=False, repr=False)
 class Playout:
     """The sound in a device's buffer, since it last began from silence. Times are seconds of one monotonic clock.
 

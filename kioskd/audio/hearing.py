@@ -20,7 +20,7 @@ CLIPPED_SHARE = 0.001  # of an utterance's frames at the rails: audible distorti
 CLEAN_AFTER = 10  # presses without clipping end a spell of it
 
 
-@define
+@define(eq=False, repr=False)
 class Hearing:
     """One microphone's. Only whole utterances count; any sound at any time shows that it hears."""
 

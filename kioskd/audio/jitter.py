@@ -19,7 +19,7 @@ _ANSWERS = 8  # remembered; a link changes with the hour
 _MAX_EARLY = 256  # pieces that a need is computed from; a peer may send thousands of tiny ones
 
 
-@define
+@define(eq=False, repr=False)
 class Filling:
     """An answer that has not begun, or ran dry: it may begin once what has come, and its age, make up the target."""
 
@@ -42,7 +42,7 @@ class Filling:
         return min(self._lead_from + target_ms / 1000, self._first_at + CEILING_MS / 1000)
 
 
-@define
+@define(eq=False, repr=False)
 class Lateness:
     """How late the pieces of one answer came, against the time at which they were to be played."""
 
@@ -94,7 +94,7 @@ class Lateness:
         self._early_lead.clear()
 
 
-@define
+@define(eq=False, repr=False)
 class JitterBuffer:
     """What the answers of late needed. One bad answer is an accident, two are the link."""
 

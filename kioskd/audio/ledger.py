@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _MAX_ANSWERS = 4  # the dialogue knows one, and one that falls silent
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Ledger:
     """The answers of late. Every sound ends in exactly one event of its own; `stop` is answered always."""
 

@@ -26,7 +26,7 @@ def minute_of_day() -> int | None:
     return now.tm_hour * 60 + now.tm_min
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Loudness:
     """The volume of one device; for the playback thread, `adjust` for any."""
 

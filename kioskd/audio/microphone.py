@@ -206,7 +206,7 @@ def _opened_by(settings: Audio) -> tuple[object, ...]:
     return settings.microphone, settings.microphone_channel, settings.period_frames
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Gateway:
     """From the capture thread into the trio thread: one `run_sync_soon` a network chunk."""
 

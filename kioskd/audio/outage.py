@@ -15,7 +15,7 @@ FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 1.5  # a plugged-in device is back within 2 s: opening it and its first sound take time too
 
 
-@define
+@define(eq=False, repr=False)
 class Outage:
     """What is known of one device's absence. `retry_at` is on the caller's monotonic clock."""
 

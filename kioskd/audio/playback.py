@@ -34,7 +34,7 @@ _IDLE_SLEEP_S = 0.5  # nothing to do; a command wakes the thread at once
 _LOCK_PATIENCE_S = 0.05  # for a writer in mid-period; longer means that it hangs in the driver
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Playback:
     """The sound on its way to one device. `run` is the thread; all that is public beside it is for the trio thread."""
 

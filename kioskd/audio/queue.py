@@ -12,7 +12,7 @@ from kioskd.audio.jitter import Filling, JitterBuffer, Lateness
 from kioskd.audio.pcm import BYTES_PER_MS, FRAME_BYTES
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Sound:
     """One answer, or one earcon (`turn` is None), on its way through the speaker."""
 
@@ -40,7 +40,7 @@ class Sound:
     """How late its pieces came; None for an earcon."""
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Piece:
     """Some bytes of a sound; of none: silence. `last`: the sound ends with it."""
 
@@ -49,7 +49,7 @@ class Piece:
     last: bool = False
 
 
-@define
+@define(eq=False, repr=False)
 class PlaybackQueue:
     """A first-in first-out of pieces, by reference. Its bound is kept by who fills it (`speaker.MAX_ANSWER_MS`)."""
 

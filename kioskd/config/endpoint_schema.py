@@ -80,7 +80,7 @@ def within(low: float, high: float, default: Any) -> Any:
     return field(default=default, metadata={"within": (low, high)})
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class KeySource:
     """Where the API key is read from, in this order; the first that exists counts."""
 
@@ -89,7 +89,7 @@ class KeySource:
     environment: str | None = None
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Mint:
     """A short-lived key, fetched before each connection. `url` follows from the endpoint's, a broker has its own."""
 
@@ -98,7 +98,7 @@ class Mint:
     timeout_s: float = within(1, 60, 10)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Http:
     """Deadlines of plain HTTP requests to an endpoint."""
 
@@ -107,7 +107,7 @@ class Http:
     total_timeout_s: float = within(1, 1200, 120)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Breaker:
     """After so many failures in a row an endpoint is left alone for a while."""
 
@@ -115,7 +115,7 @@ class Breaker:
     open_s: float = within(1, 3600, 60)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Hearing:
     """Who writes down what the visitor said, for a text model. `grammar`: an FAQ file with what is understood."""
 
@@ -127,7 +127,7 @@ class Hearing:
     grammar: str | None = None
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Speech:
     """Who speaks what a text model wrote."""
 
@@ -138,7 +138,7 @@ class Speech:
     key: KeySource | None = None
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Endpoint:
     """One that answers, and how to reach it. `url` and `model` are wanted by every kind but local."""
 
@@ -165,8 +165,8 @@ class Endpoint:
     key_parameter: str = "api_key"
     model_parameter: str = "model"
     beta_header: bool | None = None
-    query: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
-    headers: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
+    query: Mapping[str, str] = field(factory=dict, metadata={"items": (0, 32)})
+    headers: Mapping[str, str] = field(factory=dict, metadata={"items": (0, 32)})
     mint: Mint | None = None
     plain_text_allowed: bool = False
     extra_ca: str | None = None
@@ -182,7 +182,7 @@ class Endpoint:
     breaker: Breaker = field(factory=Breaker)
     prices: Prices | None = None
     caps: Caps = field(factory=Caps)
-    model_for_question: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 32)})
+    model_for_question: Mapping[str, str] = field(factory=dict, metadata={"items": (0, 32)})
     unverified: tuple[str, ...] = field(default=(), metadata={"items": (0, 16)})
 
 

@@ -1,6 +1,7 @@
 """The shape of the settings: one class a section, defaults included. PURE, imports attrs only.
 
 Every duration names its unit in its name. Bounds stand in the field's metadata, read by `load`.
+No hash: a method that nobody calls costs the start as well.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Echo(Enum):
     SOFTWARE = "software"  # the canceller of the system's sound server
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Conversation:
     """When a press counts, how long things may take, and what the kiosk is told to be."""
 
@@ -126,7 +127,7 @@ class Conversation:
     stop_grace_s: float = within(0, 60, 8)
 
 
-@frozen
+@frozen  # its recordings are kept by it
 class Sounds:
     """What each sign sounds like: `tone`, `none`, or a file. `sorry_in`: an apology for a language's code."""
 
@@ -141,7 +142,7 @@ class Sounds:
     fault: str = "tone"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Night:
     """Hours with a volume of their own. Local times, "22:00"."""
 
@@ -150,7 +151,7 @@ class Night:
     volume: int = within(0, 100, 40)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class SelfTest:
     """When speaker and microphone are tried with a chirp. A local time, "04:00", or none."""
 
@@ -158,7 +159,7 @@ class SelfTest:
     daily_at: str = "04:00"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Audio:
     """The sound card. Devices are ALSA PCM names, or `auto`."""
 
@@ -178,7 +179,7 @@ class Audio:
     self_test: SelfTest = field(factory=SelfTest)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Button:
     """The push-to-talk button, between its pin and ground (or 3.3 V)."""
 
@@ -192,7 +193,7 @@ class Button:
     double_press_ms: int = within(150, 1000, 350)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class OwnerButton:
     """A second button, behind a lid: the owner's."""
 
@@ -202,7 +203,7 @@ class OwnerButton:
     long_press_s: float = within(0.5, 30, 3)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Lamp:
     """The status lamp. `pins`: one for led and pwm, red, green, blue for rgb."""
 
@@ -211,7 +212,7 @@ class Lamp:
     active_high: bool = True
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Panel:
     """What the visitor touches and sees."""
 
@@ -220,7 +221,7 @@ class Panel:
     owner_button: OwnerButton | None = None
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Log:
     """What the daemon writes to its log (the journal, where systemd runs it)."""
 
@@ -228,7 +229,7 @@ class Log:
     transcripts: bool = False
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Metrics:
     """Figures for Prometheus, in a text file."""
 
@@ -236,7 +237,7 @@ class Metrics:
     interval_s: float = within(5, 300, 15)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Webhook:
     """Where a fault and its end are told. The address often is a secret itself, and so lies where keys lie."""
 
@@ -244,7 +245,7 @@ class Webhook:
     at_most_every_s: float = within(10, 86400, 60)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Settings:
     """All of kioskd.yaml."""
 

@@ -69,7 +69,7 @@ def _built(value: Any, kind: Any) -> Any:
     return value
 
 
-@define
+@define(eq=False, repr=False)
 class _Reader:
     """Walks the tree once; what is wrong is noted, and read as `_WRONG` so that the walk goes on."""
 

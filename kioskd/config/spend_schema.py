@@ -17,7 +17,7 @@ def _price() -> float | None:
     return _within(0, 10000)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Prices:
     """What a seller takes, in units of `currency`. `rate`: what one of them is in the owner's currency.
 
@@ -37,10 +37,10 @@ class Prices:
     hearing_minute: float | None = _price()
     speech_minute: float | None = _price()
     speech_characters: float | None = _price()
-    text_of_models: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 64)})
+    text_of_models: Mapping[str, str] = field(factory=dict, metadata={"items": (0, 64)})
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Caps:
     """The most that is spent in any 60 minutes, 24 hours and 31 days, in the owner's currency."""
 
@@ -54,7 +54,7 @@ class Caps:
         return (self.hour, self.day, self.month) != (None, None, None)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Spend:
     """What is written down of what answers cost, and where it ends."""
 
@@ -73,10 +73,10 @@ class Order(Enum):
     FASTEST = "fastest"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Choice:
     """Who is asked first. `by_hour`: "22:00-07:00" to an order, or to an endpoint's name."""
 
     order: Order = Order.FIXED
     hysteresis: float = field(default=0.2, metadata={"within": (0, 1)})
-    by_hour: Mapping[str, str] = field(factory=dict, hash=False, metadata={"items": (0, 24)})
+    by_hour: Mapping[str, str] = field(factory=dict, metadata={"items": (0, 24)})

@@ -27,7 +27,7 @@ class ToolRunner(Enum):
     CHILD = "child"  # a plain child process: for development
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Action:
     """A command that a model may have run. `parameters` is the JSON Schema of its arguments, which come on stdin."""
 
@@ -35,20 +35,20 @@ class Action:
     description: str
     command: tuple[str, ...] = field(metadata={"items": (1, 64)})
     parameters: Mapping[str, Any] = field(
-        factory=lambda: {"type": "object", "properties": {}, "additionalProperties": False}, hash=False
+        factory=lambda: {"type": "object", "properties": {}, "additionalProperties": False}
     )
     longest_s: float = within(0.5, 60, 8)
     side_effects: bool = True
     network: bool = False
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Tools:
     """What a model may have done here, besides talking; without lines of its own: nothing."""
 
     built_in: tuple[BuiltIn, ...] = field(default=(), metadata={"items": (0, 4)})
     actions: tuple[Action, ...] = field(default=(), metadata={"items": (0, 32)})
     runner: ToolRunner = ToolRunner.SERVICE
-    answer_schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    answer_schema: Mapping[str, Any] | None = field(default=None)
     answer_action: str | None = None
     answer_spoken: str = "spoken"

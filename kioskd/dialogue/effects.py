@@ -6,7 +6,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from kioskd.dialogue.events import Fault, Link
+from kioskd.dialogue.events import Bare, Fault, Link, OfTurn
 
 
 class State(Enum):
@@ -55,11 +55,10 @@ class BeginUtterance:
     pre_roll_ms: int
 
 
-@frozen
-class AwaitSilence:
+class AwaitSilence(OfTurn):
     """Nobody will say when this turn's utterance is over: listen for its end -> `FellSilent`."""
 
-    turn: int
+    __slots__ = ()
 
 
 @frozen
@@ -70,18 +69,16 @@ class EndUtterance:
     post_roll_ms: int
 
 
-@frozen
-class DiscardUtterance:
+class DiscardUtterance(OfTurn):
     """Stop recording and throw away what was recorded: nobody is to hear or keep it."""
 
-    turn: int
+    __slots__ = ()
 
 
-@frozen
-class Ask:
+class Ask(OfTurn):
     """The utterance is whole: ask for its answer -> `AnswerAudio`..., `AnswerEnded`."""
 
-    turn: int
+    __slots__ = ()
 
 
 @frozen
@@ -92,39 +89,34 @@ class AskAgain:
     cut_turn: int
 
 
-@frozen
-class ContinueAnswer:
+class ContinueAnswer(OfTurn):
     """The answer before was cut: ask for the rest of it, as `turn`."""
 
-    turn: int
+    __slots__ = ()
 
 
-@frozen
-class RepeatAnswer:
+class RepeatAnswer(OfTurn):
     """Say the last answer to this visitor once more, as `turn` -> `AnswerAudio`..., `AnswerEnded`."""
 
-    turn: int
+    __slots__ = ()
 
 
-@frozen
-class Announce:
+class Announce(OfTurn):
     """Say to the owner what the kiosk is and how it is, as `turn` -> `AnswerAudio`..., `AnswerEnded`."""
 
-    turn: int
+    __slots__ = ()
 
 
-@frozen
-class TestSound:
+class TestSound(OfTurn):
     """Test speaker and microphone, and say to the owner what came of it -> `AnswerAudio`..., `AnswerEnded`."""
 
-    turn: int
+    __slots__ = ()
 
 
-@frozen
-class CheckSound:
+class CheckSound(OfTurn):
     """Test speaker and microphone, and say nothing of it -> `SoundChecked`."""
 
-    turn: int
+    __slots__ = ()
 
 
 @frozen
@@ -135,11 +127,10 @@ class SayWords:
     words: int = 0
 
 
-@frozen
-class CancelAnswer:
+class CancelAnswer(OfTurn):
     """Nobody waits for this turn's answer any more; nothing of it was heard."""
 
-    turn: int
+    __slots__ = ()
 
 
 @frozen
@@ -150,9 +141,10 @@ class Interrupt:
     heard_ms: int
 
 
-@frozen
-class ForgetVisitor:
+class ForgetVisitor(Bare):
     """The visitor has gone: the next one begins with nothing of this conversation."""
+
+    __slots__ = ()
 
 
 @frozen
@@ -163,18 +155,16 @@ class Play:
     pcm: bytes
 
 
-@frozen
-class FinishSpeaking:
+class FinishSpeaking(OfTurn):
     """No more of this answer comes: play what is queued -> `SpeakingFinished`."""
 
-    turn: int
+    __slots__ = ()
 
 
-@frozen
-class StopSpeaking:
+class StopSpeaking(OfTurn):
     """Be silent at once, drop what is queued -> `SpeakingStopped`."""
 
-    turn: int
+    __slots__ = ()
 
 
 @frozen
@@ -184,9 +174,10 @@ class GiveSign:
     sign: Sign
 
 
-@frozen
-class CutSign:
+class CutSign(Bare):
     """Cut the sound of the sign that is playing."""
+
+    __slots__ = ()
 
 
 @frozen
@@ -196,9 +187,10 @@ class Show:
     view: View
 
 
-@frozen
-class Exit:
+class Exit(Bare):
     """The conversation is over for good: close everything and leave."""
+
+    __slots__ = ()
 
 
 Effect = (

@@ -20,7 +20,7 @@ class BreakerState(Enum):
     HALF_OPEN = "half-open"  # one probe decides
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Breaker:
     """Opens after so many failures in a row, and for twice as long after each relapse: a flapping endpoint rests."""
 

@@ -32,7 +32,7 @@ class Measured:
         return self.wait_ms if order is Order.FASTEST and self.turns >= ENOUGH_TURNS else None
 
 
-@define
+@define(eq=False, repr=False)
 class Turns:
     """The latest turns of one endpoint. They count together, until the latest of them is a day old.
 

@@ -24,7 +24,7 @@ Command = Callable[[Endpoint], None]
 Watch = Callable[[Callable[[], None]], Awaitable[None]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Member:
     """One endpoint of the list."""
 

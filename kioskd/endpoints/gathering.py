@@ -18,7 +18,7 @@ _MORE_BYTES = 49_152  # so much at once: there is more
 _PAUSE_S = 0.3  # after it something new begins: nothing of it is in store
 
 
-@define
+@define(eq=False, repr=False)
 class Gathering:
     """One connection's. Times are seconds of one clock."""
 

@@ -19,7 +19,7 @@ INTERRUPTED = " … [interrupted about here]"  # where, is an estimate from how 
 CUT = " … [cut off]"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Exchange:
     """One question and its answer, as far as it came."""
 
@@ -44,7 +44,7 @@ class Exchange:
         return whole_words + INTERRUPTED if words else ""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class History:
     """The turns of the visitor before the kiosk. `revision` changes with every turn that counts."""
 

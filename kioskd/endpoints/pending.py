@@ -11,7 +11,7 @@ from kioskd.endpoints.port import Utterance
 MINUTE_S = 60.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class PendingTurn:
     """An utterance that is kept whole until its answer begins. `asked_at` is None until it is asked.
 

@@ -9,7 +9,7 @@ from attrs import define, field
 PLAY_OUT_S = 2.0  # after the end of its sound by its length: what starting late, underruns and signs may add
 
 
-@define
+@define(eq=False, repr=False)
 class PlayOut:
     """The answer that is given; nobody is disturbed once it is over."""
 

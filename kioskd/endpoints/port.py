@@ -59,7 +59,7 @@ class Utterance(Protocol):
         """Call `on_growth` after each append, in the trio thread. One subscriber: the newest."""
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Again:
     """An utterance that is asked once more, as another turn."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Make = Callable[[schema.Endpoint, schema.Conversation, History], "Answering"]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class _Known:
     settings: schema.Endpoint
     endpoint: Answering

@@ -45,7 +45,7 @@ class EndedTurn:
     at: float
 
 
-@define
+@define(eq=False, repr=False)
 class Chronicle:
     """An observer of the daemon. `on_turn` hears of each turn that is over, with what was said."""
 

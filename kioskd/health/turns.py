@@ -41,7 +41,7 @@ class TurnReport:
     usage: e.Usage | None = None
 
 
-@define
+@define(eq=False, repr=False)
 class TurnWatch:
     """An observer of the daemon; `on_report` gets each turn once, when it is over."""
 

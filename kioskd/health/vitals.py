@@ -121,7 +121,7 @@ class Verdict:
         return not self.stale
 
 
-@define
+@define(eq=False, repr=False)
 class _Climb:
     """How far one vital is up the ladder."""
 
@@ -131,7 +131,7 @@ class _Climb:
     stale: bool = True
 
 
-@define
+@define(eq=False, repr=False)
 class Ladder:
     """Judges one look after another; it remembers the rungs: one that didn't help for long is not taken again."""
 

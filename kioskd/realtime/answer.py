@@ -11,7 +11,7 @@ CALLS_MAX = 16  # of tools, in one response; a model that wants more is out of i
 ITEMS_MAX = 64  # one answer has one or two items; beyond this its later items are played but never touched
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SpokenItem:
     """The sound of one item of an answer."""
 
@@ -21,7 +21,7 @@ class SpokenItem:
     complete: bool = False  # nothing more of it comes
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Answer:
     """A response from its create to its done. `turn` is None for one that nobody asked."""
 

@@ -32,12 +32,12 @@ class Awaiting(Enum):
     TOOLS = "nothing: the answer waits for tools of ours"
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class SessionReady:
     """Our settings hold; questions may be sent."""
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class SessionError:
     """The server complained. After a `fatal` one the session is over. `code` is its code, else its type.
 
@@ -50,21 +50,21 @@ class SessionError:
     setting_up: bool = False
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ChangeRefused:
     """The server goes on, but not by the settings that were changed; `message` is its own."""
 
     message: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class Oddity:
     """Something was received that means nothing and changes nothing; `reason` is one line for the log."""
 
     reason: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class Saying:
     """A piece of the text of a turn's answer, as it is spoken: an interrupted answer never gets a whole one."""
 
@@ -72,7 +72,7 @@ class Saying:
     text: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ToolWanted:
     """A turn's answer goes on when this tool has been called, and its result given to the session (`take_result`).
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from attrs import frozen
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class SessionCreated:
     """`session.created`: from now on the server listens."""
 
     session_id: str | None = None
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class SessionUpdated:
     """`session.updated`: our settings hold."""
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class Committed:
     """`input_audio_buffer.committed`. Some gateways leave `item_id` out."""
 
     item_id: str | None = None
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ItemAdded:
     """`conversation.item.added` (GA) or `.created` (beta)."""
 
@@ -32,7 +32,7 @@ class ItemAdded:
     role: str | None = None
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ResponseCreated:
     """`response.created`. `turn` is our own metadata, where the server echoes it."""
 
@@ -40,7 +40,7 @@ class ResponseCreated:
     turn: str | None = None
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ResponseProgress:
     """Something of a response that brings no sound: an item, a part, a piece of text."""
 
@@ -48,7 +48,7 @@ class ResponseProgress:
     item_id: str | None = None
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class AudioDelta:
     """A piece of an answer's sound. `pcm` may have an odd number of bytes."""
 
@@ -58,7 +58,7 @@ class AudioDelta:
     pcm: bytes
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class AnswerText:
     """A piece of the text of an answer that is being spoken."""
 
@@ -67,7 +67,7 @@ class AnswerText:
     text: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class FunctionCall:
     """A whole call of a tool, within an answer. `arguments` is what the model wrote, JSON or not."""
 
@@ -78,7 +78,7 @@ class FunctionCall:
     arguments: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class AnswerTranscript:
     """The whole text of one spoken item of an answer."""
 
@@ -87,7 +87,7 @@ class AnswerTranscript:
     text: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class QuestionTranscript:
     """The whole text of a visitor's item."""
 
@@ -95,7 +95,7 @@ class QuestionTranscript:
     text: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class Tokens:
     """`response.usage`. `cached_*` are parts of `input_*`."""
 
@@ -107,7 +107,7 @@ class Tokens:
     output_audio: int = 0
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ServerError:
     """An `error` event, or the error inside a failed response. `event_id` is ours, where it is echoed."""
 
@@ -117,7 +117,7 @@ class ServerError:
     event_id: str | None = None
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class ResponseDone:
     """`response.done`: completed, cancelled, failed or incomplete (`reason` says by what)."""
 
@@ -130,14 +130,14 @@ class ResponseDone:
     calls: tuple[FunctionCall, ...] = ()
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class Ignored:
     """An event that says nothing to a push-to-talk client, known or not."""
 
     type: str
 
 
-@frozen
+@frozen(repr=False, unsafe_hash=False)
 class Malformed:
     """Not an event at all. `reason` never quotes what was received, for it may be what somebody said."""
 

@@ -35,7 +35,7 @@ class Taken:
     wait_ms: int | None = None
 
 
-@define
+@define(eq=False, repr=False)
 class _Turn:
     endpoint: str
     asked_at: float
@@ -52,7 +52,7 @@ class _Turn:
     estimated: bool = False
 
 
-@define
+@define(eq=False, repr=False)
 class Account:
     """An observer of the daemon; `on_taken` gets each turn that took something, once, and what comes late for it.
 

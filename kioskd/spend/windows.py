@@ -18,7 +18,7 @@ HOUR_S, DAY_S, MONTH_S = 3600.0, 86400.0, 31 * 86400.0
 FINE_S = {HOUR_S: 60.0, DAY_S: 600.0, MONTH_S: 6 * 3600.0}
 
 
-@define
+@define(eq=False, repr=False)
 class _Sum:
     at: float
     nanos: int
@@ -33,7 +33,7 @@ class Spent:
     month: int = 0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Windows:
     """Sums of one boot and of those before it. `take` in the order of booking.
 

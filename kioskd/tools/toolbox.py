@@ -41,7 +41,7 @@ class _Tool:
     does: BuiltInTool | Action
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Once:
     """A call that is not made again for the same question. `asking`: how often that was asked by then."""
 
@@ -51,7 +51,7 @@ class _Once:
     result: str | None = None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Question:
     """The calls that a question has brought about, whatever turns and endpoints it has been asked in."""
 

@@ -248,7 +248,6 @@ def test_queries_headers_and_mints_that_are_right() -> None:
     assert endpoint.query == {"api-version": "2026-07-15", "stream": "true"}
     assert endpoint.headers == {"X-Kiosk": "lobby 2", "OpenAI-Beta": "realtime=v2"}
     assert endpoint.mint == Mint(MintKind.BROKER, "https://broker.example/kiosk", 5)
-    hash(endpoint)
     assert parse(settings("mint: {url: http://127.0.0.1/x}"), "f")
     assert parse(settings("mint: {url: http://h.lan/x}\n    plain_text_allowed: true"), "f")
 

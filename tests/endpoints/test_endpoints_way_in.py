@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kioskd.config.schema import Auth, Dialect, Endpoint, Mint, MintKind
 from kioskd.config.secrets import printable_url
-from kioskd.endpoints import way_in
+from kioskd.endpoints import mint as minting
 from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.mint import Minted
 from kioskd.endpoints.policy import Failure, Kind
@@ -39,7 +39,7 @@ async def door_of(endpoint: Endpoint, key: str = KEY, minted: Minted | None = No
         return minted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(way_in, "mint", mint)
+        patch.setattr(minting, "mint", mint)
         door = await open_door(endpoint, key)
     assert asked == ([key] if minted else [])
     return door

@@ -36,7 +36,7 @@ class Watched(Protocol):
         """Let `observer` see everything from now on."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Tape:
     """`write` gets each line (ASCII, without its end). One daemon at a time: the one watched last.
 
@@ -71,7 +71,7 @@ class Tape:
         return session is self._session
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Session:
     """An observer of one daemon."""
 
