@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import linecache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE_BYTES = 128 * 1024  # glibc's own first choice
@@ -14,6 +15,7 @@ def keep_small() -> bool:
     By itself glibc gives each thread a heap of its own, and raises what it calls large to whatever was freed last: the
     sound that passes from thread to thread then leaves holes in all of them, a MB in an hour of talk.
     """
+    linecache.clearcache()  # attrs leaves the source of each method that it made there, for debuggers
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
