@@ -1,4 +1,4 @@
-"""Memory that threads free goes back to the system, and no thread has a heap of its own."""
+"""Memory that threads free goes back to the system, no thread has a heap of its own, no garbage is sought in vain."""
 
 from __future__ import annotations
 
@@ -36,6 +36,23 @@ for _ in range(4):
     thread.join()
 print(library.mallinfo2().fordblks - before, address_space() - space)
 """
+
+
+GARBAGE = """
+import gc
+from kioskd import heap
+
+usual = gc.get_threshold()
+heap.collect_seldom()
+assert gc.get_threshold()[0] > 10 * usual[0]
+import kioskd.composition
+heap.keep_small()
+assert gc.get_threshold() == usual and len(gc.get_objects()) < gc.get_freeze_count() / 10
+"""
+
+
+def test_what_is_imported_is_not_looked_through_for_garbage() -> None:
+    subprocess.run([sys.executable, "-c", GARBAGE], check=True)
 
 
 def growth(how: str) -> tuple[int, int]:

@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
+    from kioskd import heap
+
+    heap.collect_seldom()
     from kioskd.config.load import SettingsError, load
 
     try:
