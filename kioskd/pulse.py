@@ -9,7 +9,7 @@ from attrs import frozen
 from kioskd.config.schema import Settings
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Pulse:
     """A part's own word about itself.
 

@@ -25,7 +25,7 @@ _KINDS = ("USB", "HAT, I2S or built-in", "headphone jack", "HDMI", "no hardware"
 _PATTERNS = {0: r"usb", 2: r"bcm2835.*headphones|bcm2835.*alsa", 3: r"hdmi|displayport", 4: r"loopback|dummy"}
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Choice:
     """What `auto` would open."""
 

@@ -39,7 +39,7 @@ OpenDevice = Callable[[str, int, int], CaptureDevice]
 """(device, period_frames, buffer_frames) -> an open device; raises DeviceError."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Begin:
     """Record into this utterance, from `pre_roll_bytes` before now; negative: only from so many bytes on."""
 
@@ -47,7 +47,7 @@ class Begin:
     pre_roll_bytes: int
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class End:
     """Record `post_roll_bytes` more, then finish the turn."""
 
@@ -55,7 +55,7 @@ class End:
     post_roll_bytes: int
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Discard:
     """Stop recording."""
 

@@ -22,7 +22,7 @@ _RAIL = 32767
 _SUMMED_FRAMES = 32768  # at once: their sum fits 32 bits
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Block:
     """A piece of captured sound (s16le mono), frame for frame what came in."""
 

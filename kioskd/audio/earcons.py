@@ -17,7 +17,7 @@ _RELEASE_S = 0.045
 _OVERTONES = (1.0, 0.22, 0.06)  # a small speaker carries no pure low tone
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Note:
     hz: float  # 0: a rest
     seconds: float

@@ -41,7 +41,7 @@ class Voice(Mouth, Protocol):
         """The number of the sound card that is open."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Outcome:
     """A test that was made."""
 

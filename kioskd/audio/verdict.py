@@ -21,7 +21,7 @@ class Verdict(Enum):
     UNCLEAR = "can't tell"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Report:
     """The outcome, for the owner."""
 

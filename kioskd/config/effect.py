@@ -87,7 +87,7 @@ _SOONEST_FIRST = list(When)
 _NAMED = re.compile(r"\[[^]]+\]")
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Change:
     """A key whose value changes, with the endpoint's name in brackets: `endpoints[lobby].voice`."""
 

@@ -17,7 +17,7 @@ class MissingFileError(UnreadableFileError):
     """There is nothing at this path."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SmallFile:
     """A regular file's content together with whose it is, both of the same open file."""
 

@@ -30,7 +30,7 @@ _NOT_IN_PROFILES = frozenset({"name", "profile", "key"})
 _WRONG = object()
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Lines:
     """Where each key stands in the file."""
 

@@ -18,7 +18,7 @@ MORE = "..."  # instead of the others
 BY_HAND, AS_FOUND = "edited by hand", "as it was found"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Trial:
     """On what terms a version is tried. `before`: the kiosk's health until then, as `trial.Health` writes it."""
 
@@ -28,7 +28,7 @@ class Trial:
     before: Mapping[str, Any]
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class About:
     """A version, without its text. `at`: UTC, as good as the clock was. `base`: what is gone back to."""
 

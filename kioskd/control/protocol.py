@@ -30,7 +30,7 @@ class BadRequestError(ValueError):
     """A request that can't be understood; the message says why."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Request:
     """What a client wants: a verb, and what belongs to it."""
 

@@ -41,7 +41,7 @@ class RefusedError(Exception):
     """A verb can't do what was asked; the message says why and what to do."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Verb:
     """One thing to be asked. `run` gets the request's fields, and `send` for a stream; it returns the last answer.
 

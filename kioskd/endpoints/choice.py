@@ -16,7 +16,7 @@ ENOUGH_TURNS = 3  # fewer are chance
 STALE_S = 86400.0  # after a day without a turn nobody knows how an endpoint is now: a bad spell is over, or a good one
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Measured:
     """What was measured of one endpoint, lately. `minutes` of sound heard and spoken."""
 

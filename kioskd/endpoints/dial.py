@@ -44,7 +44,7 @@ async def dial(settings: Endpoint, headers: Headers, url: str) -> AsyncIterator[
         await trio.aclose_forcefully(stream)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Target:
     host: str
     port: int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ReadKey = Callable[[], str]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Locals:
     """What this machine can do without a network. Errors as those of `on_site.Site`.
 

@@ -34,7 +34,7 @@ class Kind(Enum):
     SETTINGS = "settings rejected"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Failure:
     """What was seen of it. `message` is one line without secrets; `code` is an error's code or type."""
 
@@ -46,33 +46,35 @@ class Failure:
     retry_after_s: float | None = None
 
 
-@frozen
-class Retry:
+@frozen(unsafe_hash=False)
+class _Later:
+    after_s: float
+
+
+class Retry(_Later):
     """Try again after `after_s`."""
 
-    after_s: float
+    __slots__ = ()
 
 
-@frozen
-class Wait:
+class Wait(_Later):
     """The other side told how long to stay away, or meant it."""
 
-    after_s: float
+    __slots__ = ()
 
 
-@frozen
-class NextEndpoint:
+class NextEndpoint(_Later):
     """This endpoint is in trouble and the network isn't: another one can answer at once. Else again after `after_s`."""
 
-    after_s: float
+    __slots__ = ()
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Renew:
     """The session is over by its own limit: begin a new one at once."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class OwnerMustAct:
     """No retry mends it; `remedy` is what the owner can do. Probed every `probe_s` all the same."""
 
@@ -113,7 +115,7 @@ _KNOWN_CODES = (
 )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Row:
     """One line of the table: whom it is for, what follows, and why."""
 

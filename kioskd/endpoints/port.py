@@ -13,7 +13,7 @@ EndpointEvent = LinkChanged | AnswerAudio | AnswerEnded | Transcript | Usage
 Report = Callable[[EndpointEvent], None]
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class LinkStatus:
     """The link as its owner sees it. Times are seconds of trio's clock."""
 

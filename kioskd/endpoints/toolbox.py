@@ -14,7 +14,7 @@ CALLS_MAX = 8  # a round
 TOO_MANY = '{"error": "too many calls at once; this one was not run"}'
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class ToolCall:
     """The model wants a tool to be run. `arguments` is JSON as the model wrote it, valid or not."""
 
@@ -23,7 +23,7 @@ class ToolCall:
     arguments: str
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class ToolOffer:
     """A tool that the model may call. `parameters` is a JSON Schema."""
 
@@ -32,7 +32,7 @@ class ToolOffer:
     parameters: Mapping[str, Any] = field(hash=False)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Structured:
     """Answers are JSON that satisfies `schema`: the member `spoken` is said, the whole goes to `Toolbox.answer`."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LEAST_SECRET = 4  # a shorter value of a query is no secret, and its letters are in every text
 
 
-@frozen(repr=False)
+@frozen(repr=False, unsafe_hash=False)
 class Door:
     """An address and its headers, secrets and all: for `dial`, for no text. `secrets` are hidden by `hide`."""
 

@@ -29,7 +29,7 @@ def outcome(report: TurnReport) -> str:
     return "interrupted" if report.interrupted else "answered"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class FaultNote:
     """A fault that lasts. `since` in seconds of the daemon's clock."""
 
@@ -37,7 +37,7 @@ class FaultNote:
     since: float
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class EndedTurn:
     """A turn that is over, without what was said in it. `at` in seconds of the daemon's clock."""
 

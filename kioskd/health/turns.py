@@ -20,7 +20,7 @@ PASSING = (Sign.LISTENING, Sign.SENT, Sign.CONNECTION_LOST, Sign.FAULT)  # no tu
 TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class TurnReport:
     """One turn, over. Times in ms after the release of the button; None where it did not come to that."""
 

@@ -30,7 +30,7 @@ class Rung(Enum):
     EXIT = "exit"  # the process ends, and the service manager starts it anew
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Vital:
     """One thing that must move.
 
@@ -63,7 +63,7 @@ VITALS: Mapping[str, Vital] = {
 }
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Reading:
     """One vital as it was read; ages in seconds on the monotonic clock.
 
@@ -99,7 +99,7 @@ class Reading:
         return f"{self.name}: {still}, for {self.age_s:.0f} s"
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Step:
     """A rung to be taken now."""
 
@@ -107,7 +107,7 @@ class Step:
     rung: Rung
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Verdict:
     """What one look found. `recovered` are the names of those that were stale at the look before."""
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Transcript, Usage
+from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Bare, Transcript, Usage
 
 
 class IllegalMove(Exception):  # noqa: N818  (the house's name for it)
@@ -32,9 +32,10 @@ class Awaiting(Enum):
     TOOLS = "nothing: the answer waits for tools of ours"
 
 
-@frozen(repr=False, unsafe_hash=False)
-class SessionReady:
+class SessionReady(Bare):
     """Our settings hold; questions may be sent."""
+
+    __slots__ = ()
 
 
 @frozen(repr=False, unsafe_hash=False)

@@ -17,7 +17,7 @@ from kioskd.dialogue.events import Speaker
 CONTINUE = "Continue."
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Said:
     """A piece of the conversation: its words, or (a visitor's, where nobody wrote them down) s16le mono at 24 kHz."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from kioskd.dialogue.events import Bare
+
 
 @frozen(repr=False, unsafe_hash=False)
 class SessionCreated:
@@ -12,9 +14,10 @@ class SessionCreated:
     session_id: str | None = None
 
 
-@frozen(repr=False, unsafe_hash=False)
-class SessionUpdated:
+class SessionUpdated(Bare):
     """`session.updated`: our settings hold."""
+
+    __slots__ = ()
 
 
 @frozen(repr=False, unsafe_hash=False)
@@ -59,12 +62,16 @@ class AudioDelta:
 
 
 @frozen(repr=False, unsafe_hash=False)
-class AnswerText:
-    """A piece of the text of an answer that is being spoken."""
-
+class _Text:
     response_id: str | None
     item_id: str | None
     text: str
+
+
+class AnswerText(_Text):
+    """A piece of the text of an answer that is being spoken."""
+
+    __slots__ = ()
 
 
 @frozen(repr=False, unsafe_hash=False)
@@ -78,13 +85,10 @@ class FunctionCall:
     arguments: str
 
 
-@frozen(repr=False, unsafe_hash=False)
-class AnswerTranscript:
+class AnswerTranscript(_Text):
     """The whole text of one spoken item of an answer."""
 
-    response_id: str | None
-    item_id: str | None
-    text: str
+    __slots__ = ()
 
 
 @frozen(repr=False, unsafe_hash=False)

@@ -22,7 +22,7 @@ CHARACTERS_A_TOKEN = 4  # of European languages, roughly
 CHARACTERS_A_SECOND = 15  # spoken, of the same languages
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Taken:
     """What a turn took, to be booked. `late`: its estimate was booked already, and counts no more."""
 

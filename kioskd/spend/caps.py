@@ -24,7 +24,7 @@ class Level(Enum):
 SPANS = {"hour": (HOUR_S, "60 minutes"), "day": (DAY_S, "24 hours"), "month": (MONTH_S, "31 days")}
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Standing:
     """How one cap stands. `spent`, `cap` in nanos; `wait_s`: how long it stays reached if nothing is spent."""
 

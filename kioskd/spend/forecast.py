@@ -28,7 +28,7 @@ def forecast(by_day: Sequence[int], days_gone: float, days_in_month: int) -> int
     return so_far + round(sum(recent) / whole_days * max(0.0, days_in_month - days_gone))
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Elsewhere:
     """What the same amounts would have cost at another endpoint; None where its prices don't cover them."""
 

@@ -15,7 +15,7 @@ from kioskd.spend.prices import Amounts
 MAX_LINE_BYTES = 4096
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Moment:
     """When something was booked: seconds of the wall clock, and those since this boot, which no one can set."""
 
@@ -24,7 +24,7 @@ class Moment:
     boot: str
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Booking:
     """What one turn took. `cost` in nanos of `currency`; `reverses`: an estimate of the same turn that counts no more.
 
@@ -56,7 +56,7 @@ class Booking:
         return self.late or self.reverses != 0
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Note:
     """Something that happened to the money: a cap was reached, credits run low. `text` is one line for the owner."""
 
@@ -65,7 +65,7 @@ class Note:
     text: str
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class DaySum:
     """All turns of a day with one model, of the file that began with the line `file`, and how many there were."""
 

@@ -19,7 +19,7 @@ MINUTE_MS = 60_000
 _DIGITS = 60  # prices have up to 15, amounts 12: nothing is rounded on the way
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Amounts:
     """What one answer took: tokens as in dialogue.events.Usage, sound in ms, characters that were spoken."""
 

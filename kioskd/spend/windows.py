@@ -24,7 +24,7 @@ class _Sum:
     nanos: int
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Spent:
     """Nanos in the last 60 minutes, 24 hours and 31 days."""
 

@@ -30,7 +30,7 @@ class RefusedError(Exception):
     """Nothing was done; the text is for the model."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class BuiltInTool:
     """One of them. `do` takes turn and arguments, returns what JSON can hold, and may raise RefusedError."""
 

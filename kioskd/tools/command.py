@@ -28,7 +28,7 @@ class NobodyKnowsError(Exception):
     """It may have been run, to its end or not; the text says what happened."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Ran:
     """What came of a command. `code` is its exit code, negative for a signal; `output` what of stdout was taken."""
 

@@ -32,7 +32,7 @@ _MADE_OTHERWISE = "this came of the same tool before, called with these argument
 _NAME_SHOWN = 64
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Tool:
     """What stands behind a name."""
 

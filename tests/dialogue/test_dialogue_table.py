@@ -12,6 +12,7 @@ from kioskd.dialogue.effects import Effect, State
 from kioskd.dialogue.kiosk import Kiosk
 from kioskd.dialogue.table import TABLE
 
+KINDS = [*typing.get_args(e.Event), *typing.get_args(Effect)]
 PCM = b"\1\0" * 480
 
 WAY_TO: dict[State, list[e.Event]] = {State.STARTING: []}
@@ -120,3 +121,8 @@ def test_nothing_follows_a_stop(event_type: type[e.Event]) -> None:
         kiosk, now = walk(WAY_TO[State.STOPPED])
         assert kiosk.step(event, now + 1) == []
         assert kiosk.deadline is None
+
+
+def test_no_kind_of_event_or_effect_passes_for_another() -> None:
+    assert [(one, other) for one in KINDS for other in KINDS if one is not other and issubclass(one, other)] == []
+    assert e.Pressed() != e.Tapped() and e.SpeakingFinished(1, 20) != e.SpeakingStopped(1, 20)

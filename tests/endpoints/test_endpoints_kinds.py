@@ -127,3 +127,16 @@ print("httpx" in sys.modules, "pocketsphinx" in sys.modules, "numpy" in sys.modu
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(loads), "False", "False"]
+
+
+def test_a_kiosk_on_the_realtime_wire_loads_no_other_kind() -> None:
+    program = """
+import sys
+from kioskd.composition import build_endpoint
+from kioskd.config.schema import Conversation, Endpoint
+build_endpoint([Endpoint("e", "wss://relay.example/v1/x", "m")], Conversation())
+print(*(name for name in sys.modules if name.startswith("kioskd.endpoints.")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("kioskd.endpoints.") for name in done.stdout.split()}
+    assert "realtime" in loaded and not loaded & {"turnwise", "cascade", "on_site", "mint", "text.model", "audio_sse"}

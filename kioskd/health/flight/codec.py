@@ -33,7 +33,7 @@ class CodecError(ValueError):
     """Something recorded can't be read: by another version, or damaged."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Form:
     """How a type is written and read. `read` raises CodecError."""
 

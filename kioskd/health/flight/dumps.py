@@ -31,7 +31,7 @@ class DumpError(OSError):
     """A record could not be kept, or is not there: one line for the owner."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Dump:
     """One kept record. `at` in seconds of the wall clock."""
 

@@ -30,7 +30,7 @@ class RingError(OSError):
     """There is no ring, or none that can be used: one line, with a remedy where there is one."""
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Record:
     """One record as it was found."""
 
@@ -38,7 +38,7 @@ class Record:
     text: bytes
 
 
-@frozen
+@frozen(unsafe_hash=False)
 class Found:
     """What a ring holds, the oldest record first. `clean`: whoever wrote it took leave."""
 
