@@ -13,9 +13,10 @@ from kioskd.config.spend_schema import Choice, Order, Prices
 
 MAX_PATTERN_CHARACTERS = 200
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_SPAN = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
-_LENGTH = re.compile(r"(shorter|longer) than ([1-9][0-9]{0,3})")
-_TWICE = re.compile(r"[*+}]\)[*+{]")  # (a+)+ takes for ever on the wrong text
+# Texts, compiled where they are used: few settings have such rules.
+_SPAN = r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_LENGTH = r"(shorter|longer) than ([1-9][0-9]{0,3})"
+_TWICE = r"[*+}]\)[*+{]"  # (a+)+ takes for ever on the wrong text
 _MOST_PRICE = 10000
 _OF_TEXT = (EndpointKind.CHAT, EndpointKind.RESPONSES)
 
@@ -43,7 +44,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def span_of(text: str) -> tuple[int, int] | None:
     """Beginning and end of some hours of the day, in minutes since midnight; None for what is none."""
-    match = _SPAN.fullmatch(text)
+    match = re.fullmatch(_SPAN, text)
     if match is None:
         return None
     begin, end = (int(time[:2]) * 60 + int(time[3:]) for time in match.groups())
@@ -52,7 +53,7 @@ def span_of(text: str) -> tuple[int, int] | None:
 
 def length_of(text: str) -> Length | None:
     """`shorter` or `longer`, and the number of characters, of a rule about a question's length; None for a pattern."""
-    match = _LENGTH.fullmatch(text)
+    match = re.fullmatch(_LENGTH, text)
     return (match[1], int(match[2])) if match else None
 
 
@@ -138,4 +139,6 @@ def _fault_of(pattern: str) -> str:
         re.compile(pattern, re.IGNORECASE)
     except re.error as error:
         return f"is no regular expression ({error}), nor shorter than N or longer than N"
-    return "repeats what is repeated, which can take for ever; write it another way" if _TWICE.search(pattern) else ""
+    return (
+        "repeats what is repeated, which can take for ever; write it another way" if re.search(_TWICE, pattern) else ""
+    )

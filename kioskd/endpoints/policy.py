@@ -209,10 +209,9 @@ def most_telling(names: Iterable[str]) -> str | None:
     return next((code for code in _KNOWN_CODES if code in found), found[0] if found else None)
 
 
-_TOLD_WAIT = re.compile(
+_TOLD_WAIT = (  # a text: compiled where a failure has words
     r"(?:retry|try again) (?:after|in) (?:(?P<h>\d{1,6})\s?h[a-z]*,?\s?)?(?:(?P<m>\d{1,6})\s?m(?!s)[a-z]*,?\s?)?"
-    r"(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)\s?(?P<unit>ms|s))?",
-    re.IGNORECASE | re.ASCII,
+    r"(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)\s?(?P<unit>ms|s))?"
 )
 
 
@@ -220,7 +219,7 @@ def told_wait_s(failure: Failure) -> float | None:
     """The wait that the other side asked for: a header's, or the text's ("Retry after 60 seconds", "in 6m0s")."""
     told = failure.retry_after_s
     if told is None:
-        match = _TOLD_WAIT.search(failure.message)
+        match = re.search(_TOLD_WAIT, failure.message, re.IGNORECASE | re.ASCII)
         if match is None or not any(match.groups()):
             return None
         seconds = float(match["s"] or 0) / (1000 if (match["unit"] or "").lower() == "ms" else 1)
