@@ -20,14 +20,17 @@ def bare() -> None:
 
 def kiosk(settings_file: str) -> None:
     """`kioskd run` until its link is up, on a sound server and gpiozero's mock pins."""
-    import kioskd.__main__  # noqa: F401 - it finds the subcommand, and imports all of them
+    import kioskd.__main__  # noqa: F401 - it finds the subcommand
+    from kioskd import heap
+
+    heap.collect_seldom()  # as `commands.run` does
     from kioskd.config.load import load
 
     settings = load(settings_file)
 
     import trio
 
-    from kioskd import composition, heap, log
+    from kioskd import composition, log
     from kioskd.dialogue.effects import Effect
     from kioskd.dialogue.events import Event, Link, LinkChanged
 
