@@ -148,7 +148,7 @@ class Connection:
         self.fail(Failure(Kind.SILENCE, waited))
 
     async def _read(self) -> None:
-        """Wait for nothing but the socket: a full queue would stop the pongs."""
+        """Wait for nothing but the socket: a full queue would stop the pongs. What comes behind the end is nobody's."""
         try:
             while True:
                 for message in await self._socket.get_messages():
@@ -187,6 +187,10 @@ class Connection:
         while texts := self.session.take_outgoing():
             await self._socket.send_message(*texts)
 
+    def _still_asks(self, question: PendingTurn) -> bool:
+        """While the link was stuck it may have been dropped, or the session ended by the server."""
+        return question is self._question() and self.session.phase is Phase.READY
+
     def _start_of(self, question: PendingTurn) -> int:
         """A new connection has had nothing of a question, whatever one before it had."""
         return 0
@@ -209,14 +213,14 @@ class Connection:
             return
         rest = memoryview(utterance.since(self._cursor))
         for start in range(0, len(rest), APPEND_BYTES_MAX):
-            if self._question() is not question:
+            if not self._still_asks(question):
                 return
             piece = bytes(rest[start : start + APPEND_BYTES_MAX])
             self.session.push(question.turn, piece)
             self._cursor += len(piece)
             if not (whole and self._cursor == utterance.size and self._socket.flows):  # else the commit takes it along
                 await self._flush()
-        if question is self._question() and question.asked_at is not None:
+        if self._still_asks(question) and question.asked_at is not None:
             if self._cursor < utterance.size:
                 self.wake()
                 return

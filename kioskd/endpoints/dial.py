@@ -17,7 +17,8 @@ from kioskd.endpoints import tcp, tls
 from kioskd.endpoints.failures import DialError as DialError
 from kioskd.endpoints.failures import Headers, excerpt, refused_upgrade
 from kioskd.endpoints.policy import Failure, Kind
-from kioskd.endpoints.websocket import UpgradeCut, UpgradeRefused, WebSocket
+from kioskd.endpoints.upgrade import UpgradeCut, UpgradeRefused
+from kioskd.endpoints.websocket import WebSocket
 
 MAX_MESSAGE_BYTES = 16 * 2**20  # messages of 3.4 MB were seen
 REFUSAL_BYTES = 64 * 1024  # header and body of a refused upgrade
@@ -95,6 +96,9 @@ async def _upgrade(
         raise DialError(failure) from None
     except (UpgradeCut, RemoteProtocolError, trio.BrokenResourceError) as error:
         raise DialError(_no_upgrade(target, headers, bytes(socket.answer), error)) from None
+    except ValueError:
+        message = f"{target.host}: the endpoint's url or headers hold characters that no HTTP request can hold"
+        raise DialError(Failure(Kind.SETTINGS, message)) from None
     status = _status_of(bytes(socket.answer))
     if status is not None:  # it refused, but its body never ends
         raise DialError(refused_upgrade(target.host, status, (), b"", headers))
@@ -115,11 +119,12 @@ def _no_upgrade(target: _Target, headers: Headers, answer: bytes, error: Excepti
     if isinstance(error, RemoteProtocolError):
         why = excerpt(str(error).encode("utf-8", "replace"), headers) or type(error).__name__
         return Failure(Kind.LOST, f"{target.host}: does not speak WebSocket ({why})")
-    words = excerpt(head.partition(b"\r\n")[0])
+    words = excerpt(head.partition(b"\r\n")[0], headers)
     said = f"; it says {words!r}" if words else "; does a firewall on the way block WebSockets?"
     return Failure(Kind.LOST, f"{target.host}: closed the connection during the upgrade{said}")
 
 
 def _status_of(answer: bytes) -> int | None:
-    match = re.match(rb"HTTP/1\.[01] (\d{3})", answer)
+    """Of a refusal: 101 is none, nor is what announces an answer."""
+    match = re.match(rb"HTTP/1\.[01] ([2-9]\d\d)", answer)
     return int(match[1]) if match else None

@@ -43,9 +43,10 @@ def client_context(extra_ca: str | None) -> ssl.SSLContext:
 class TlsStream(trio.abc.Stream):
     """TLS over a TCP stream, by the standard library's `ssl.SSLObject`: what `trio.SSLStream` does, in fewer steps.
 
-    A read gives every record that has come, in one piece, and a write is one call of the system, and no checkpoint where
-    the kernel takes it at once: each record and each step would cost a pass of the scheduler. Like HTTPS, it neither sends nor expects a goodbye (`close_notify`): the
-    WebSocket's close frame tells the end. One task may read while another writes.
+    A read gives every record that has come, in one piece. A write is one call of the system, and no checkpoint where it
+    is short and the kernel takes it at once: each record and each step would cost a pass of the scheduler. Cancelled, a
+    write may have left in part: then nothing more can be sent. Like HTTPS, it neither sends nor expects a goodbye
+    (`close_notify`): the WebSocket's close frame tells the end. One task may read while another writes.
     """
 
     def __init__(self, stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> None:
@@ -132,9 +133,10 @@ class TlsStream(trio.abc.Stream):
             taken = self._written_at_once(data)
             if taken < len(data):
                 await self._stream.send_all(data[taken:])
+            elif taken > _RECORD_BYTES:  # a long utterance that goes again must not keep the other tasks from running
+                await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._sending.release()
-
 
     def _written_at_once(self, data: bytes) -> int:
         """How many bytes the kernel took without waiting; what is wrong with the socket is for trio to tell."""

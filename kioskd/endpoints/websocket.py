@@ -12,30 +12,30 @@ import os
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from io import BytesIO, StringIO
 
 import trio
 from attrs import define, field, frozen
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import (
-    AcceptConnection,
     BytesMessage,
     CloseConnection,
     Event,
     Ping,
     Pong,
-    RejectConnection,
-    RejectData,
     Request,
     TextMessage,
 )
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from wsproto.utilities import LocalProtocolError
 
 from kioskd.endpoints.gathering import Gathering
+from kioskd.endpoints.upgrade import RECEIVE_BYTES, upgrade
 
 ABNORMAL_CLOSURE = 1006  # RFC 6455, 7.4.1: no close frame came
 MESSAGE_TOO_BIG = 1009
-RECEIVE_BYTES = 65536  # a quarter less processor time than 4 KiB
+EVENTS_MAX = 64  # at a time: a flood of tiny frames must not keep the other tasks from running
+LAST_WORD_S = 1.0  # for a close frame to leave: whoever receives waits for it, and the link may be stuck
 _PING_BYTES = 4
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h
 
@@ -49,23 +49,11 @@ class CloseReason:
 
 
 class ConnectionClosed(Exception):  # noqa: N818 - the field's name for it
-    """The connection is over. `reason`: None where this side ended it."""
+    """The connection is over. `reason`: None while this side's goodbye is not answered yet."""
 
     def __init__(self, reason: CloseReason | None) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class UpgradeRefused(Exception):  # noqa: N818 - it is the server that errs, or the owner
-    """The server answered the upgrade with something else than 101."""
-
-    def __init__(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status, self.headers, self.body = status, headers, body
-
-
-class UpgradeCut(Exception):  # noqa: N818 - as above
-    """The stream ended, or said too much, before the upgrade was answered."""
 
 
 @define(eq=False)
@@ -78,9 +66,17 @@ class WebSocket:
     """What has come of the upgrade's answer, until it is accepted."""
     _protocol: WSConnection = field(factory=lambda: WSConnection(ConnectionType.CLIENT), init=False)
     _sending: trio.Lock = field(factory=trio.Lock, init=False)
+    _receiving: trio.Lock = field(factory=trio.Lock, init=False)
+    _due: Event | None = field(default=None, init=False)
+    """A pong, or the last word, for whoever is sending to take along."""
+    _torn: bool = field(default=False, init=False)
+    """A frame may have left in part: whatever followed would be read as the rest of it."""
+    _drained: bool = field(default=False, init=False)
+    """All that has come is dealt with."""
     _pings: dict[bytes, trio.Event] = field(factory=dict, init=False)
     _messages: deque[str | bytes] = field(factory=deque, init=False)
-    _parts: list[str | bytes] = field(factory=list, init=False)
+    _parts: StringIO | BytesIO | None = field(default=None, init=False)
+    """Of the message that is coming. No list: fragments may be tiny, or empty, and without number."""
     _size: int = field(default=0, init=False)
     _closed: CloseReason | None = field(default=None, init=False)
     _gathering: Gathering = field(factory=Gathering, init=False)
@@ -91,7 +87,7 @@ class WebSocket:
         unsent = array("i", [0])
         try:
             fcntl.ioctl(self._stream.socket.fileno(), _SIOCOUTQNSD, unsent)  # type: ignore[attr-defined]
-        except (AttributeError, OSError):  # no socket at all, or a closed one
+        except (AttributeError, OSError, ValueError):  # no socket at all, or a closed one
             return False
         return unsent[0] == 0
 
@@ -100,52 +96,29 @@ class WebSocket:
     ) -> None:
         """Upgrade. `authority`: for the Host header; `answer_bytes_max`: of header and body of a refusal.
 
-        Raises UpgradeRefused, UpgradeCut, RemoteProtocolError, trio.BrokenResourceError.
+        Raises as `upgrade` does.
         """
-        await self._stream.send_all(
-            self._protocol.send(Request(host=authority, target=resource, extra_headers=list(headers)))
-        )
-        refusal: RejectConnection | None = None
-        body = bytearray()
-        while True:
-            for event in self._protocol.events():
-                match event:
-                    case AcceptConnection():
-                        self.answer.clear()
-                        return
-                    case RejectConnection():
-                        refusal = event
-                    case RejectData():
-                        body += event.data
-                whole = isinstance(event, RejectData) and event.body_finished
-                if refusal is not None and (whole or not refusal.has_body):
-                    raise UpgradeRefused(refusal.status_code, list(refusal.headers), bytes(body))
-            try:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-            except trio.BrokenResourceError:
-                data = b""
-            self.answer += data
-            if not data or len(self.answer) > answer_bytes_max:
-                raise UpgradeCut
-            self._protocol.receive_data(bytes(data))
+        request = Request(host=authority, target=resource, extra_headers=list(headers))
+        await upgrade(self._stream, self._protocol, request, self.answer, answer_bytes_max)
 
     async def send_message(self, *messages: str | bytes) -> None:
-        """Send them in one write. Raises ConnectionClosed."""
-        self._send_nothing_more_if_closed()
-        await self._send(b"".join(self._protocol.send(_framed(message)) for message in messages))
+        """Send them in one write. Raises ConnectionClosed. Cancelled amid a frame, nothing more can be sent."""
+        await self._send(*map(_framed, messages))
 
     async def ping(self) -> None:
         """Send a ping and wait for its pong, or a later one's; somebody has to receive meanwhile.
 
         Raises ConnectionClosed.
         """
-        self._send_nothing_more_if_closed()
         payload, ponged = os.urandom(_PING_BYTES), trio.Event()
         self._pings[payload] = ponged
-        await self._send(self._protocol.send(Ping(payload=payload)))
-        await ponged.wait()
-        if payload in self._pings:
-            raise ConnectionClosed(self._closed)
+        try:
+            await self._send(Ping(payload=payload))
+            await ponged.wait()
+            if payload in self._pings:
+                raise ConnectionClosed(self._closed)
+        finally:
+            self._pings.pop(payload, None)
 
     async def get_message(self) -> str | bytes:
         """The next message. Raises ConnectionClosed."""
@@ -153,51 +126,96 @@ class WebSocket:
         return self._messages.popleft()
 
     async def get_messages(self) -> list[str | bytes]:
-        """Every message that has come, in order, and at least one. Raises ConnectionClosed, after the last of them."""
+        """Every message that has come (EVENTS_MAX at a time), in order, and at least one.
+
+        Raises ConnectionClosed, after the last of them.
+        """
         await self._await_messages()
         messages = list(self._messages)
         self._messages.clear()
         return messages
 
     async def _await_messages(self) -> None:
-        while not self._messages:
-            await self._take_events()
-            if self._messages:
-                return
-            if self._closed is not None:
-                raise ConnectionClosed(self._closed)
-            await self._receive()
+        if self._messages:
+            return
+        await _acquire(self._receiving)
+        try:
+            while not self._messages:
+                if self._closed is not None:
+                    raise ConnectionClosed(self._closed)
+                await self._proceed()
+        finally:
+            self._receiving.release()
 
     async def aclose(self, code: int = 1000) -> None:
-        """Say goodbye, wait for the other side's, and close the stream; cancelled, only the latter."""
+        """Say goodbye, wait for the other side's, and close the stream; cancelled, only the latter.
+
+        What comes meanwhile, or was not taken yet, is dropped.
+        """
         try:
-            if self._closed is None and self._protocol.state is ConnectionState.OPEN:
-                await self._send(self._protocol.send(CloseConnection(code=code)))
+            await self._send(CloseConnection(code=code))
+            await _acquire(self._receiving)
+            try:
                 while self._closed is None:
-                    await self._take_events()
-                    if self._closed is None:
-                        await self._receive()
+                    await self._proceed()
+                    self._messages.clear()
+            finally:
+                self._receiving.release()
         except ConnectionClosed:
             return
         finally:
             self._end(ABNORMAL_CLOSURE)
             await self._stream.aclose()
 
-    def _send_nothing_more_if_closed(self) -> None:
-        if self._closed is not None or self._protocol.state is not ConnectionState.OPEN:
-            raise ConnectionClosed(self._closed)
+    def _may_send(self, event: Event) -> bool:
+        last = isinstance(event, CloseConnection) and self._protocol.state is ConnectionState.REMOTE_CLOSING
+        return not self._torn and (last or self._protocol.state is ConnectionState.OPEN)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, *events: Event) -> None:
+        """In one write; then what is due. Raises ConnectionClosed."""
+        if events and (self._closed is not None or self._protocol.state is not ConnectionState.OPEN):
+            raise ConnectionClosed(self._closed)
+        await _acquire(self._sending)
         try:
-            self._sending.acquire_nowait()  # `async with` would be a pass of the scheduler
-        except trio.WouldBlock:
-            await self._sending.acquire()
+            refused = [event for event in events if self._closed is not None or not self._may_send(event)]
+            if events and not refused:
+                await self._write(*events)
+            while self._due is not None:
+                due, self._due = self._due, None
+                if self._may_send(due):
+                    await self._write(due)
+            if refused:
+                raise ConnectionClosed(self._closed or (CloseReason(ABNORMAL_CLOSURE) if self._torn else None))
+        finally:
+            self._sending.release()
+
+    async def _write(self, *events: Event) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # nothing has left, and nothing is torn
+        data = b"".join(map(self._protocol.send, events))
+        self._torn = True
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):  # whoever receives learns why
             raise ConnectionClosed(self._closed or CloseReason(ABNORMAL_CLOSURE)) from None
-        finally:
-            self._sending.release()
+        self._torn = False
+
+    async def _reply(self, event: Event) -> None:
+        """Send it, or leave it to whoever is sending: to wait for them would stop the reader."""
+        self._due = event  # of several pings the latest is enough (RFC 6455, 5.5.3)
+        if not self._sending.locked():
+            try:
+                await self._send()
+            except ConnectionClosed:
+                return  # what came before the end is still to be read, and its reason
+
+    async def _proceed(self) -> None:
+        """Deal with some of what has come, or else wait for more."""
+        if self._drained:
+            await self._receive()
+        else:
+            await trio.lowlevel.checkpoint()
+        if self._closed is None:
+            await self._take_events()
 
     async def _receive(self) -> None:
         """Wait for more bytes; of an answer that is well ahead, let them gather (see `gathering`)."""
@@ -212,60 +230,48 @@ class WebSocket:
             self._end(ABNORMAL_CLOSURE)
             return
         self._gathering.came(len(data), trio.current_time())
+        self._drained = False
         try:
             self._protocol.receive_data(bytes(data))
-        except (RemoteProtocolError, LocalProtocolError):  # bytes behind the last frame
+        except LocalProtocolError:  # bytes behind the last frame
             self._end(ABNORMAL_CLOSURE)
 
     async def _take_events(self) -> None:
         """What the bytes so far mean: messages are kept, all else is done here."""
-        if self._closed is not None:
-            return
-        for event in self._protocol.events():
-            if isinstance(event, (TextMessage, BytesMessage)):
-                self._collect(event)
-                if self._size > self._message_bytes_max:
-                    await self._refuse(MESSAGE_TOO_BIG, f"a message of more than {self._message_bytes_max} bytes")
-            elif isinstance(event, Pong):
-                self._take_pong(bytes(event.payload))
-            else:
-                await self._reply(event)
-            if self._closed is not None:
+        for count, event in enumerate(self._protocol.events(), start=1):
+            match event:
+                case TextMessage() | BytesMessage():
+                    if not self._collected(_plain(event.data), event.message_finished):
+                        much = f"a message of more than {self._message_bytes_max} bytes"
+                        await self._end_politely(CloseConnection(MESSAGE_TOO_BIG, much))
+                case Ping() if self._protocol.state is ConnectionState.OPEN:
+                    await self._reply(event.response())
+                case Pong():
+                    self._take_pong(bytes(event.payload))
+                case CloseConnection():  # while open, so the library tells of frames that break the rules
+                    await self._end_politely(event)
+            if self._closed is not None or count == EVENTS_MAX:
                 return
+        self._drained = True
 
-    def _collect(self, event: TextMessage | BytesMessage) -> None:
-        data = event.data if isinstance(event.data, str) else bytes(event.data)
-        if event.message_finished and not self._parts:
-            self._messages.append(data)
-            return
-        self._parts.append(data)
-        self._size += len(data)
-        if event.message_finished and self._size <= self._message_bytes_max:
-            whole = b"" if isinstance(event, BytesMessage) else ""
-            self._messages.append(whole.join(self._parts))  # type: ignore[arg-type]  # all are of one kind
-            self._parts, self._size = [], 0
+    def _collected(self, data: str | bytes, finished: bool) -> bool:
+        """False where the message is too long."""
+        self._size += len(data.encode()) if isinstance(data, str) and not data.isascii() else len(data)
+        if self._size > self._message_bytes_max:
+            return False
+        if not finished or self._parts is not None:
+            self._parts = self._parts or (StringIO() if isinstance(data, str) else BytesIO())
+            self._parts.write(data)  # type: ignore[arg-type]  # all are of one kind
+        if finished:
+            self._messages.append(data if self._parts is None else self._parts.getvalue())
+            self._parts, self._size = None, 0
+        return True
 
-    async def _reply(self, event: Event) -> None:
-        if isinstance(event, Ping) and self._protocol.state is ConnectionState.OPEN:
-            await self._send(self._protocol.send(event.response()))
-        elif isinstance(event, CloseConnection):
-            if self._protocol.state is ConnectionState.OPEN:  # so the library tells of frames that break the rules
-                await self._refuse(event.code, event.reason or "")
-            else:
-                self._end(event.code, event.reason)
-                if self._protocol.state is ConnectionState.REMOTE_CLOSING:
-                    await self._say_last(self._protocol.send(event.response()))
-
-    async def _refuse(self, code: int, reason: str) -> None:
-        """Nothing more of this is read."""
-        self._end(code, reason)
-        await self._say_last(self._protocol.send(CloseConnection(code=code)))
-
-    async def _say_last(self, frame: bytes) -> None:
-        try:
-            await self._send(frame)
-        except ConnectionClosed:
-            return  # it was the last word
+    async def _end_politely(self, event: CloseConnection) -> None:
+        """Nothing more is read. Whoever closes first is answered with the same; whoever errs is told why."""
+        self._end(event.code, event.reason)
+        with trio.move_on_after(LAST_WORD_S):
+            await self._reply(event.response())
 
     def _take_pong(self, payload: bytes) -> None:
         if payload not in self._pings:
@@ -282,5 +288,17 @@ class WebSocket:
                 ping.set()
 
 
+async def _acquire(lock: trio.Lock) -> None:
+    """As `async with` does, but without a pass of the scheduler where nobody holds it."""
+    try:
+        lock.acquire_nowait()
+    except trio.WouldBlock:
+        await lock.acquire()
+
+
 def _framed(message: str | bytes) -> Event:
     return TextMessage(data=message) if isinstance(message, str) else BytesMessage(data=message)
+
+
+def _plain(data: str | bytes | bytearray) -> str | bytes:
+    return data if isinstance(data, str) else bytes(data)
