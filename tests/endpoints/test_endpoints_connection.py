@@ -21,6 +21,7 @@ from kioskd.realtime.events import Phase, SessionEvent, SessionReady
 
 APPEND, COMMIT, CREATE = "input_audio_buffer.append", "input_audio_buffer.commit", "response.create"
 ENOUGH = Failure(Kind.ERROR, "enough")
+EXPIRED = {"type": "invalid_request_error", "code": "session_expired", "message": "Your session hit its limit."}
 
 
 def said(kind: str, **fields: Any) -> bytes:
@@ -117,7 +118,7 @@ async def test_a_session_that_ends_while_a_question_is_on_its_way_is_asked_nothi
     autojump_clock: Any, nursery: Any
 ) -> None:
     """The kernel takes the last of a piece as the server ends the session: no cancellation tells the writer."""
-    socket, wire = await upgraded(said("session.created", session={}))
+    socket, wire = await upgraded(said("session.created"))
     question = PendingTurn(1, utterance(1, bytes(3 * APPEND_BYTES_MAX)), asked_at=0.0)
 
     def see(event: SessionEvent) -> None:
@@ -127,10 +128,9 @@ async def test_a_session_that_ends_while_a_question_is_on_its_way_is_asked_nothi
     connection = Connection(socket, SETTINGS, CONVERSATION, lambda: question, see)
     nursery.start_soon(connection.run)
     await trio.testing.wait_all_tasks_blocked()
-    wire.say(said("session.updated", session={}))
+    wire.say(said("session.updated"))
     await trio.testing.wait_all_tasks_blocked()
-    error = {"type": "invalid_request_error", "code": "session_expired", "message": "Your session hit its limit."}
-    wire.say(said("error", error=error))
+    wire.say(said("error", error=EXPIRED))
     await trio.testing.wait_all_tasks_blocked()
     assert connection.session.phase is Phase.OVER
     wire.free.set()
@@ -139,7 +139,7 @@ async def test_a_session_that_ends_while_a_question_is_on_its_way_is_asked_nothi
 
 
 async def test_what_comes_behind_the_end_in_one_packet_is_nobodys(autojump_clock: Any) -> None:
-    socket, _ = await upgraded(said("session.created", session={}) + said("session.updated", session={}) * 2)
+    socket, _ = await upgraded(said("session.created"), said("session.updated") + said("error", error=EXPIRED))
     seen: list[SessionEvent] = []
 
     def see(event: SessionEvent) -> None:
