@@ -16,6 +16,7 @@ from attrs import evolve
 from loopback import (
     GUID,
     HEADERS,
+    KEY,
     PATIENT,
     SETTINGS,
     UPGRADED,
@@ -86,6 +87,35 @@ async def test_a_server_that_is_no_websocket_is_told_at_once(says: bytes) -> Non
     async with raw_server(says) as port:
         error = await failure(PATIENT, f"ws://127.0.0.1:{port}/")
     assert error.failure.kind is Kind.LOST
+
+
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        SWITCHING + b"\r\nSec-WebSocket-Accept: another's\r\n\r\n",
+        SWITCHING + b", \xff\r\n\r\n",
+        UPGRADED.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: %s\r\n\r\n" % KEY.encode()),
+    ],
+    ids=["wrong answer", "no ASCII", "echoes the key"],
+)
+async def test_an_upgrade_that_breaks_the_rules_is_no_refusal(says: bytes) -> None:
+    async with raw_server(says, closes=False) as port:
+        error = await failure(PATIENT, f"ws://127.0.0.1:{port}/")
+    assert (error.failure.kind, error.failure.status) == (Kind.LOST, None) and "does not speak WebSocket" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("/v1?name=\u00e9", KEY), ("/v1", f"{KEY}\n"), ("/v1", f"{KEY}\0")], ids=repr
+)
+async def test_what_no_request_can_hold_is_the_owners_to_mend(path: str, value: str) -> None:
+    async with server() as port:
+        with pytest.raises(DialError) as caught:
+            async with dial(SETTINGS, [(b"Authorization", value.encode())], f"ws://127.0.0.1:{port}{path}"):
+                pass
+    assert caught.value.failure.kind is Kind.SETTINGS and KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 200 OK\r\n\r\n<html>", b"HTTP/1.1 302 Found\r\nLocation: x\r\n\r\n"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from select import select
 
 import pytest
 import trio
+import trio.testing
 import trustme
 from attrs import evolve
 from loopback import (
@@ -192,3 +194,56 @@ async def test_a_closed_connection_says_so(ca: tuple[ssl.SSLContext, str]) -> No
         await ours.receive_some()
     with pytest.raises(trio.ClosedResourceError):
         await ours.send_all(b"?")
+
+
+async def test_long_writes_that_the_kernel_takes_at_once_let_the_others_run(ca: tuple[ssl.SSLContext, str]) -> None:
+    """A long utterance goes again in pieces, faster than the link: a cancellation has to come between."""
+    ours, _ = await pair(ca)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        for _ in range(4):
+            await ours.send_all(bytes(17_000))
+        nursery.cancel_scope.cancel()
+    assert turns >= 3
+
+
+async def test_a_write_that_the_kernel_takes_in_part_arrives_whole(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, theirs = await pair(ca)
+    data = bytes(range(256)) * 40_000
+    came = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_all, data)
+        await trio.testing.wait_all_tasks_blocked()
+        while len(came) < len(data):
+            came += await theirs.receive_some()
+    assert came == data
+
+
+async def test_a_connection_that_the_other_side_has_reset_is_told_by_the_write(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, theirs = await pair(ca)
+    linger = (1).to_bytes(4, "little") + bytes(4)
+    theirs.transport_stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)  # RST
+    await trio.aclose_forcefully(theirs)
+    with pytest.raises(trio.BrokenResourceError):
+        for _ in range(3):
+            await ours.send_all(b"?")
+
+
+async def test_a_descriptor_that_has_gone_to_somebody_else_is_not_written_to(ca: tuple[ssl.SSLContext, str]) -> None:
+    ours, _ = await pair(ca)
+    number = ours.socket.fileno()
+    await ours.aclose()
+    mine, other = trio.socket.socketpair()
+    with mine, other:
+        assert number in (mine.fileno(), other.fileno())  # the lowest that is free is taken
+        with pytest.raises(trio.ClosedResourceError):
+            await ours.send_all(b"?")
+        assert not select([mine, other], [], [], 0)[0]

@@ -336,7 +336,7 @@ async def test_a_server_that_never_answers_the_good_bye_is_left(autojump_clock: 
 
 
 async def test_a_message_over_the_limit_during_the_good_bye_is_no_crash() -> None:
-    socket, wire = await upgraded(frame(TEXT, b"x" * 101) + bye(1000), limit=100)
+    socket, wire = await upgraded(frame(TEXT, b"x" * 60, last=False) + frame(MORE, b"x" * 60) + bye(1000), limit=100)
     await socket.aclose()
     assert wire.closed and wire.frames == [(CLOSE, b"\x03\xe8")]
 
