@@ -177,7 +177,7 @@ class WebSocket:
             raise ConnectionClosed(self._closed)
         await _acquire(self._sending)
         try:
-            refused = [event for event in events if self._closed is not None or not self._may_send(event)]
+            refused = not all(map(self._may_send, events))
             if events and not refused:
                 await self._write(*events)
             while self._due is not None:
