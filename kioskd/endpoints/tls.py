@@ -111,7 +111,9 @@ class TlsStream(trio.abc.Stream):
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._incoming.write_eof()
         except ssl.SSLError as error:
-            raise trio.BrokenResourceError(str(error)) from error
+            if not records:
+                raise trio.BrokenResourceError(str(error)) from error
+            self._incoming.write_eof()  # what came before it was in order
         return records
 
     async def _receive(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from select import select
@@ -175,6 +176,17 @@ async def test_what_was_tampered_with_is_not_read(ca: tuple[ssl.SSLContext, str]
     await theirs.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
     with pytest.raises(trio.BrokenResourceError):
         await ours.receive_some()
+
+
+async def test_what_came_before_it_is_read(ca: tuple[ssl.SSLContext, str]) -> None:
+    """Its last words, in one packet with the trouble."""
+    ours, theirs = await pair(ca)
+    await theirs.send_all(b"last words")
+    await theirs.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert await ours.receive_some() == b"last words"
+    for _ in range(2):
+        with suppress(trio.BrokenResourceError):
+            assert await ours.receive_some() == b""
 
 
 async def test_a_cancelled_read_loses_nothing(ca: tuple[ssl.SSLContext, str]) -> None:
