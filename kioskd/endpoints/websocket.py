@@ -102,7 +102,7 @@ class WebSocket:
         await upgrade(self._stream, self._protocol, request, self.answer, answer_bytes_max)
 
     async def send_message(self, *messages: str | bytes) -> None:
-        """Send them in one write. Raises ConnectionClosed. Cancelled amid a frame, nothing more can be sent."""
+        """Send them in one write. Raises ConnectionClosed. Cancelled amid a frame, no other can be sent."""
         await self._send(*map(_framed, messages))
 
     async def ping(self) -> None:
@@ -168,8 +168,9 @@ class WebSocket:
             await self._stream.aclose()
 
     def _may_send(self, event: Event) -> bool:
-        last = isinstance(event, CloseConnection) and self._protocol.state is ConnectionState.REMOTE_CLOSING
-        return not self._torn and (last or self._protocol.state is ConnectionState.OPEN)
+        if isinstance(event, CloseConnection):  # also when torn: perhaps nothing had left, and nothing follows it
+            return self._protocol.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING)
+        return self._protocol.state is ConnectionState.OPEN and not self._torn
 
     async def _send(self, *events: Event) -> None:
         """In one write; then what is due. Raises ConnectionClosed."""
