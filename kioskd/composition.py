@@ -89,14 +89,14 @@ def build_daemon(
     talk = settings.conversation
     tools = tools or build_tools(settings)
     daemon: Daemon
-    latencies = Latencies(state_directory(os.environ))
     sounds = SignSounds(settings.audio.sounds, talk.language)
     microphone = AlsaMicrophone(settings.audio, talk.pre_roll_ms, int(talk.max_utterance_s * 1000))
     speaker = AlsaSpeaker(
         settings.audio,
         sound_of=sounds.of,
-        latency_of=lambda card: latencies.of(card, speaker.device),
+        latency_of=lambda card: sound.opened(card, speaker.device),
     )
+    sound = SoundCheck(settings.audio, microphone, speaker, Latencies(state_directory(os.environ)))
     own = OwnTools(settings, speaker.adjust, lambda turn: daemon.goodbye(turn))
     panel = Panel(settings.panel, lambda: daemon.level, *([on_light] if on_light else []))
     daemon = Daemon(
@@ -108,7 +108,7 @@ def build_daemon(
         audio=settings.audio,
         answer_kept_ms=kept_ms(settings),
         announce=lambda: announcement(daemon.view, daemon.link),
-        sound=SoundCheck(settings.audio, microphone, speaker, latencies),
+        sound=sound,
         spoken_verdict=spoken_verdict,
         limits_s={**LIMITS_S, "link": link_limit_s(settings.endpoints)},
         adjustable=[sounds, own, tools],
@@ -165,11 +165,10 @@ async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] |
     for observer in (turn_log, telling, steward):
         daemon.observe(observer)
     remote.attach(daemon, settings)
-    recorder.watch(daemon, settings.conversation, settings.audio)
+    recorder.watch(daemon)
 
     def adopted(settings: schema.Settings, waiting: Sequence[str], trouble: str) -> None:
         remote.adopt(settings, waiting, trouble)
-        recorder.adopt(settings.conversation, settings.audio)
         turn_log.adopt(settings.log)
         telling.adjust(settings)
         steward.adjust(settings)

@@ -14,7 +14,7 @@ from kioskd.audio.hands_free import SilenceWatch
 from kioskd.audio.last_answer import LONGEST_MS, LastAnswer
 from kioskd.audio.ports import Microphone, Speaker
 from kioskd.audio.sound_check import Outcome, SoundCheck
-from kioskd.audio.verdict import Report
+from kioskd.audio.verdict import Report, with_tail
 from kioskd.config.schema import Audio, Conversation, DoublePress, Settings
 from kioskd.dialogue import effects as f
 from kioskd.dialogue.effects import Effect, State, View
@@ -89,7 +89,8 @@ class Daemon:
         limits_s: Mapping[str, float] = LIMITS_S,
         adjustable: Sequence[Adjustable] = (),
     ) -> None:
-        self._kiosk = Kiosk(conversation, audio)
+        self._conversation, self._audio = conversation, audio or Audio()
+        self._kiosk = Kiosk(conversation, self._audio)
         self._microphone = microphone
         self._speaker = speaker
         self._panel = panel
@@ -99,6 +100,7 @@ class Daemon:
         self._silence = SilenceWatch(conversation)
         self._last_answer = LastAnswer(answer_kept_ms)
         self._own = OwnWords(self.post, announce, sound, spoken_verdict)
+        self._tail_ms: float | None = None  # the measured one that the dialogue knows
         self._owners_words = b""  # while the dialogue decides whether they are said
         self._words_brought = 0
         self._words_turn: int | None = None
@@ -185,7 +187,8 @@ class Daemon:
 
     def adjust(self, settings: Settings) -> None:
         """Go on by these settings, from the next event on. When, the caller minds (`config.effect`)."""
-        self._kiosk.adopt(settings.conversation, settings.audio)
+        self._conversation, self._audio = settings.conversation, settings.audio
+        self._adopt()
         self._silence.adjust(settings.conversation)
         self._last_answer.resize(kept_ms(settings))
         for each in self._adjustable:  # what the parts make use of
@@ -222,10 +225,17 @@ class Daemon:
 
     def _take(self, event: Event) -> None:
         now = trio.current_time()
+        if self._own.tail_ms != self._tail_ms:  # measured anew, or another card was opened
+            self._adopt()
         self._tell(event, now)
         for effect in self._kiosk.step(event, now):
             self._tell(effect, now)
             self._perform(effect)
+
+    def _adopt(self) -> None:
+        """The dialogue goes by numbers alone: which tail counts is decided here."""
+        self._tail_ms = self._own.tail_ms
+        self._kiosk.adopt(self._conversation, with_tail(self._audio, self._tail_ms))
 
     def _tell(self, what: Event | Effect, now: float) -> None:
         for observer in self._observers:

@@ -56,6 +56,11 @@ class OwnWords:
         """The newest self-test; None before the first."""
         return self._sound.last if self._sound else None
 
+    @property
+    def tail_ms(self) -> float | None:
+        """How long the room goes on after the kiosk's last sound; None where it wasn't measured."""
+        return self._sound.tail_ms if self._sound else None
+
     def adjust(self, settings: Settings) -> None:
         """See `kioskd.pulse.Adjustable`."""
         if self._sound is not None:

@@ -75,6 +75,8 @@ def verdict_words(report: Report) -> str:
         if report.latency_ms is not None
         else re.sub(r"[(`].*?[)`]", "", report.reason)
     )
+    if report.tail_ms is not None:
+        more += f". The room is quiet {report.tail_ms:.0f} milliseconds after the last sound"
     return f"{said}: {more}."
 
 

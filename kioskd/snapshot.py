@@ -22,7 +22,7 @@ HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 def snapshot(daemon: Daemon, settings: schema.Settings, chronicle: Chronicle, now: float) -> dict[str, Any]:
     """State, link, turns, sound, vitals and faults; all ages in seconds. Nothing of what was said, and no secrets."""
     view = daemon.view
-    readings = daemon.readings(now)
+    readings, around = daemon.readings(now), daemon.memory[0].around
     health, troubles = judge(daemon, chronicle, readings)
     return {
         "health": health,
@@ -36,6 +36,7 @@ def snapshot(daemon: Daemon, settings: schema.Settings, chronicle: Chronicle, no
             "speaker": _device(settings.audio.speaker, Fault.SPEAKER, daemon.speaker, chronicle),
         },
         "self_test": test_figures(daemon.last_test.report) | {"at": daemon.last_test.at} if daemon.last_test else None,
+        "echo_tail_ms": around.echo_tail_ms if around.audio.echo is schema.Echo.GATE else None,
         "vitals": [_vital(reading) for reading in readings],
         "faults": [
             {"fault": fault.value, "since_s": round(now - note.since, 1), "cause": mask_keys(chronicle.trouble(fault))}
@@ -80,12 +81,13 @@ def figures(report: TurnReport) -> dict[str, Any]:
 
 
 def test_figures(report: Report) -> dict[str, Any]:
-    """What a self-test of the sound found; `latency_ms` None unless the chirp was heard."""
+    """What a self-test of the sound found; `latency_ms` and `tail_ms` None unless measured."""
     return {
         "verdict": report.verdict.value,
         "fine": report.verdict is Verdict.FINE,
         "reason": report.reason,
         "latency_ms": report.latency_ms,
+        "tail_ms": report.tail_ms,
         "level_db": report.level_db,
         "room_db": report.room_db,
     }

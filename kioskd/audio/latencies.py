@@ -1,4 +1,7 @@
-"""How long sound is under way behind each sound card: measured by the self-test, kept in a small file."""
+"""How long sound is under way behind each sound card, and how long the room goes on: kept in a small file.
+
+Both are measured by the self-test.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +28,24 @@ class Latencies:
         """`directory` is where the file lies; None keeps all of it in memory."""
         self._file = directory / FILE if directory else None
         self._proc = proc
-        self._ms: dict[str, float] = self._read()
-        self._written = dict(self._ms)
+        self._ms, self._tail_ms = self._read()
+        self._written = dict(self._ms), dict(self._tail_ms)
 
     def of(self, card: int | None, device: str) -> float:
         """What is known of the card with this number, or (None: a sound server) of the device of that name; else 0."""
         return self._ms.get(self._key(card, device), 0.0)
 
-    def keep(self, card: int | None, device: str, latency_ms: float) -> None:
-        """It was measured."""
+    def tail_of(self, card: int | None, device: str) -> float | None:
+        """How long the room goes on after this card's last sound; None where it wasn't measured."""
+        return self._tail_ms.get(self._key(card, device))
+
+    def keep(self, card: int | None, device: str, latency_ms: float, tail_ms: float | None = None) -> None:
+        """It was measured; where the tail was not, the one before stays."""
         key = self._key(card, device)
-        self._ms.pop(key, None)
-        self._ms[key] = round(min(max(latency_ms, 0.0), LONGEST_MS), 1)
-        while len(self._ms) > MAX_CARDS:
-            del self._ms[next(iter(self._ms))]
-        if abs(self._written.get(key, -math.inf) - self._ms[key]) >= WORTH_WRITING_MS:
+        news = _put(self._ms, key, latency_ms, self._written[0])
+        if tail_ms is not None:
+            news = _put(self._tail_ms, key, tail_ms, self._written[1]) or news
+        if news:
             self._write()
 
     def _key(self, card: int | None, device: str) -> str:
@@ -50,19 +57,18 @@ class Latencies:
         except OSError:
             return device
 
-    def _read(self) -> dict[str, float]:
+    def _read(self) -> tuple[dict[str, float], dict[str, float]]:
         if self._file is None:
-            return {}
+            return {}, {}
         try:
             with self._file.open("rb") as file:
-                found = json.loads(file.read(MAX_BYTES))["output_latency_ms"]
-            items = [(str(card), float(ms)) for card, ms in found.items()]
+                found = json.loads(file.read(MAX_BYTES))
+            return _checked(found["output_latency_ms"]), _checked(found.get("echo_tail_ms", {}))
         except FileNotFoundError:
-            return {}
+            return {}, {}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s: can't be used (%s); the next self-test measures anew", self._file, error)
-            return {}
-        return {card: ms for card, ms in items[-MAX_CARDS:] if 0.0 <= ms <= LONGEST_MS}
+            return {}, {}
 
     def _write(self) -> None:
         if self._file is None:
@@ -70,13 +76,26 @@ class Latencies:
         fresh = self._file.with_suffix(".new")
         try:
             with fresh.open("w") as file:
-                json.dump({"output_latency_ms": self._ms}, file)
+                json.dump({"output_latency_ms": self._ms, "echo_tail_ms": self._tail_ms}, file)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._file)
         except OSError as error:
-            log.warning(
-                "%s: can't be written (%s); the speaker's latency is measured anew after a restart", fresh, error
-            )
+            log.warning("%s: can't be written (%s); latency and echo are measured anew after a restart", fresh, error)
         else:
-            self._written = dict(self._ms)
+            self._written = dict(self._ms), dict(self._tail_ms)
+
+
+def _put(table: dict[str, float], key: str, ms: float, written: dict[str, float]) -> bool:
+    """Whether it is worth writing."""
+    table.pop(key, None)
+    table[key] = round(min(max(ms, 0.0), LONGEST_MS), 1)
+    while len(table) > MAX_CARDS:
+        del table[next(iter(table))]
+    return abs(written.get(key, -math.inf) - table[key]) >= WORTH_WRITING_MS
+
+
+def _checked(found: Any) -> dict[str, float]:
+    """A table of the file. Raises what a broken one brings about."""
+    items = [(str(card), float(ms)) for card, ms in found.items()]
+    return {card: ms for card, ms in items[-MAX_CARDS:] if 0.0 <= ms <= LONGEST_MS}

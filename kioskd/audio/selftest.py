@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kioskd.audio.alsa import open_capture, open_playback
 from kioskd.audio.arrays import Floats, np
@@ -21,6 +21,7 @@ from kioskd.audio.errors import DeviceLostError, Direction
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
 from kioskd.audio.playback_port import OpenDevice as OpenPlayback
 from kioskd.audio.playback_port import PlaybackDevice
+from kioskd.audio.tail import quiet_from
 from kioskd.audio.verdict import Report, Verdict, doubted
 from kioskd.config.schema import Audio
 
@@ -72,8 +73,18 @@ def judge(recording: Recording) -> Report:
     level = _rms(after[at : at + round(CHIRP_S * RATE_HZ)])
     found = correlation > LIKE
     verdict, reason = _verdict(float(np.ptp(samples)) / 2, room, level if found else None, _rms(after))
-    latency_ms = max(0, looked_from + at - recording.played_at) * 1000 / RATE_HZ if verdict is Verdict.FINE else None
-    return Report(verdict, reason, correlation, latency_ms, _decibels(level if found else _rms(after)), _decibels(room))
+    level_db = _decibels(level if found else _rms(after))
+    report = Report(verdict, reason, correlation, None, level_db, _decibels(room))
+    if verdict is not Verdict.FINE:
+        return report
+    chirp_frames = round(CHIRP_S * RATE_HZ)
+    quiet = quiet_from(samples, looked_from, looked_from + at + chirp_frames, level)
+    return evolve(
+        report,
+        latency_ms=max(0, looked_from + at - recording.played_at) * 1000 / RATE_HZ,
+        # As the gate counts: from the last frame that leaves the device, and so with all of the latency.
+        tail_ms=None if quiet is None else max(0, quiet - recording.played_at - chirp_frames) * 1000 / RATE_HZ,
+    )
 
 
 def _verdict(deviation: float, room: float, chirp_level: float | None, heard: float) -> tuple[Verdict, str]:

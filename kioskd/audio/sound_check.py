@@ -17,6 +17,7 @@ from kioskd.audio.verdict import Report, Verdict, doubted, output_latency_ms
 from kioskd.audio.volume import minutes_of, volume_at
 from kioskd.config.schema import Audio
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised
+from kioskd.dialogue.surroundings import UNMEASURED_TAIL_MS
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,13 @@ class SoundCheck:
         self._faults: dict[Fault, int] = {}  # those that are raised, with how many tests in a row said so
         self.last: Outcome | None = None
         """The newest test; None before the first."""
+        self.tail_ms: float | None = None
+        """How long the room goes on after the open card's last sound; None where it wasn't measured."""
+
+    def opened(self, card: int | None, device: str) -> float:
+        """The speaker opens this card, in its thread: the latency that is known of it, in ms; 0 where none is."""
+        self.tail_ms = self._latencies.tail_of(card, device)
+        return self._latencies.of(card, device)
 
     async def test(self, tell: Tell) -> Report:
         """Make one, of some 3 s; where it fails, a second one decides. Raises SoundTestError.
@@ -86,7 +94,7 @@ class SoundCheck:
             report = doubted(await self._test.run(), self._settings, volume)
             if report.verdict is Verdict.FINE:
                 break
-        self._keep(report)
+        self._keep(report, softer=volume < volume_at(self._settings, None))
         self._tell(report, tell)
         return report
 
@@ -124,17 +132,24 @@ class SoundCheck:
             return False
         return True
 
-    def _keep(self, report: Report) -> None:
+    def _keep(self, report: Report, softer: bool) -> None:
+        """`softer`: than by day."""
         latency_ms = None
         if report.verdict is Verdict.FINE and report.latency_ms is not None:
             latency_ms = self._speaker.latency_ms = output_latency_ms(report.latency_ms)
-            self._latencies.keep(self._speaker.card, self._settings.speaker, latency_ms)
+            card, device, tail_ms = self._speaker.card, self._settings.speaker, report.tail_ms
+            # A soft chirp dies away sooner than a loud answer.
+            if tail_ms is not None and softer and tail_ms <= (self.tail_ms or UNMEASURED_TAIL_MS):
+                tail_ms = None
+            self._latencies.keep(card, device, latency_ms, tail_ms)
+            self.tail_ms = self._latencies.tail_of(card, device)
         self.last = Outcome(report, time.time(), latency_ms)
 
     def _tell(self, report: Report, tell: Tell) -> None:
         text = f"self-test: {report.verdict.value}: {report.reason}"
         if report.verdict is Verdict.FINE:
-            log.info("%s (%.0f ms, %.0f dB)", text, report.latency_ms or 0.0, report.level_db)
+            tail = f"; {report.tail_words}" if report.tail_words else ""
+            log.info("%s (%.0f ms, %.0f dB)%s", text, report.latency_ms or 0.0, report.level_db, tail)
         fault = FAULT_OF.get(report.verdict)
         if report.verdict is Verdict.UNCLEAR:
             log.warning("%s", text)

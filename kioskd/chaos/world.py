@@ -21,7 +21,7 @@ from kioskd.chaos.server import Server
 from kioskd.chaos.timetable import Timetable
 from kioskd.chaos.trace import Trace
 from kioskd.chaos.visitor import Manners, Visitors
-from kioskd.config.schema import Audio, Conversation, Dialect, Endpoint
+from kioskd.config.schema import Conversation, Dialect, Endpoint
 from kioskd.daemon import Daemon
 from kioskd.dialogue.effects import AskAgain, ContinueAnswer, Effect, ForgetVisitor, State, View
 from kioskd.dialogue.events import Event, Link, StopRequested
@@ -189,7 +189,7 @@ class World:
         daemon = Daemon(CONVERSATION, self._microphone, self._speaker, self._panel, endpoint, [self._observe])
         if self._plan.flight is not None:
             stream = record.enter_context(self._plan.flight.open("w"))
-            Tape(lambda line: print(line, file=stream)).watch(daemon, CONVERSATION, Audio())
+            Tape(lambda line: print(line, file=stream)).watch(daemon)
         gone = trio.Event()
         self._nursery.start_soon(_run_to_end, daemon, gone)
         await self._visitors.run(min(WARM_UP_PRESSES, self._plan.presses // 2))

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test",
         action="store_true",
-        help="play a chirp on the speaker and look for it in the microphone: verdict, latency and level",
+        help="play a chirp on the speaker and look for it in the microphone: verdict, latency, echo and level",
     )
     parser.add_argument("--microphone", metavar="NAME", help="test this one instead of the settings'")
     parser.add_argument("--speaker", metavar="NAME", help="test this one instead of the settings'")
@@ -97,4 +97,6 @@ def _print(audio: Audio, report: Report) -> None:
     print(f"verdict:  {report.verdict.value}: {report.reason}")
     if report.latency_ms is not None:
         print(f"latency:  {report.latency_ms:.0f} ms from the sound card to the microphone")
+    if report.tail_words:
+        print(f"echo:     {report.tail_words}")
     print(f"level:    {report.level_db:.0f} dB (0 is full scale), and before the chirp {report.room_db:.0f} dB")

@@ -174,7 +174,7 @@ class Audio:
     mixer: str = "auto"
     signs: bool = True
     echo: Echo = Echo.GATE
-    echo_tail_ms: int = within(0, 1000, 150)
+    echo_tail_ms: int | None = field(default=None, metadata={"within": (0, 1000)})
     sounds: Sounds = field(factory=Sounds)
     self_test: SelfTest = field(factory=SelfTest)
 

@@ -84,7 +84,7 @@ def _lines(status: Status, rows: int) -> Iterator[str]:
     for name, device in status["sound"].items():
         yield _row(name, _device(device))
     if test := status["self_test"]:
-        yield from _wrapped(rows, "self-test", f"{test['verdict']}: {test['reason']}")
+        yield from _wrapped(rows, "self-test", f"{test['verdict']}: {test['reason']}{_tail(test)}")
     yield from _wrapped(2, "vitals", ", ".join(map(_vital, status["vitals"])) or "none is watched")
     yield _row(
         "settings", f"version {status['settings']['version']}, loaded {duration(status['settings']['loaded_s'])} ago"
@@ -93,6 +93,11 @@ def _lines(status: Status, rows: int) -> Iterator[str]:
         yield _row("faults", "none")
     for fault in status["faults"]:
         yield from _wrapped(rows, "fault", f"for {duration(fault['since_s'])}: {fault['cause']}")
+
+
+def _tail(test: Status) -> str:
+    ms = test.get("tail_ms")
+    return "" if ms is None else f"; the room is quiet {ms:.0f} ms after the kiosk's last sound"
 
 
 def _state(status: Status) -> str:

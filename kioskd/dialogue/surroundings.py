@@ -32,6 +32,7 @@ INTERIM = frozenset(
     {Sign.LISTENING, Sign.SENT, Sign.CONNECTION_LOST}
 )  # an answer may still come, and makes them needless
 CONVERSATION_NEEDS = frozenset({Fault.MICROPHONE, Fault.SPEAKER})
+UNMEASURED_TAIL_MS = 150  # a furnished room, a loudspeaker on a wire
 CANCELLED = frozenset({Echo.HARDWARE, Echo.SOFTWARE})  # the kiosk's own sound is taken out of what is recorded
 
 
@@ -51,7 +52,7 @@ class Surroundings:
     sound_given_at: float = 0.0
     signs_sounding: int = 0
     said_until: float | None = None  # when the utterance before ended
-    sounded_until: float | None = None  # when the kiosk was last heard
+    sounded_until: float | None = None  # when the kiosk's last sound left the card; what follows is the echo's tail
     outage_untold: bool = False  # the link is lost, and no visitor knows
 
     def notice(self, event: Event, now: float) -> bool:
@@ -139,8 +140,13 @@ class Surroundings:
         if self.said_until is not None:
             reach.append(int((now - self.said_until) * 1000))
         if self.sounded_until is not None and self.audio.echo is Echo.GATE:
-            reach.append(int((now - self.sounded_until) * 1000) - self.audio.echo_tail_ms)
+            reach.append(int((now - self.sounded_until) * 1000) - self.echo_tail_ms)
         return min(reach)
+
+    @property
+    def echo_tail_ms(self) -> int:
+        """How long the kiosk's own sound goes on after it left the sound card."""
+        return UNMEASURED_TAIL_MS if self.audio.echo_tail_ms is None else self.audio.echo_tail_ms
 
     @property
     def _sign_ends_at(self) -> float:

@@ -21,6 +21,7 @@ from kioskd.audio.errors import DeviceError, Direction, card_index, holder_of
 from kioskd.audio.level import rms_level
 from kioskd.audio.pcm import RATE_HZ, bytes_of
 from kioskd.audio.selftest import Verdict, try_devices
+from kioskd.audio.verdict import tail_words
 from kioskd.doctor.finding import Look, failed, passed, skipped, warned
 from kioskd.doctor.patient import MUTE, Patient
 
@@ -252,7 +253,7 @@ async def chirp(patient: Patient) -> Look:
     if patient.runs:
         return await _chirp_of_daemon(patient)
     report = await trio.to_thread.run_sync(try_devices, patient.audio, abandon_on_cancel=True)
-    return judged(report.verdict, report.reason, report.latency_ms)
+    return judged(report.verdict, report.reason, report.latency_ms, report.tail_ms)
 
 
 async def _chirp_of_daemon(patient: Patient) -> Look:
@@ -262,13 +263,14 @@ async def _chirp_of_daemon(patient: Patient) -> Look:
         told = await trio.to_thread.run_sync(partial(ask, None, "test-sound"), abandon_on_cancel=True)
     except ControlError as error:
         return warned(str(error), "kioskd doctor   # when nobody uses the kiosk")
-    return judged(Verdict(told["verdict"]), told["reason"], told.get("latency_ms"))
+    return judged(Verdict(told["verdict"]), told["reason"], told.get("latency_ms"), told.get("tail_ms"))
 
 
-def judged(verdict: Verdict, reason: str, latency_ms: float | None) -> Look:
+def judged(verdict: Verdict, reason: str, latency_ms: float | None, tail_ms: float | None = None) -> Look:
     """The self-test's outcome as a line of the page."""
     if verdict is Verdict.FINE:
-        return passed(f"{reason}, {latency_ms:.0f} ms after it was played" if latency_ms is not None else reason)
+        heard = f"{reason}, {latency_ms:.0f} ms after it was played" if latency_ms is not None else reason
+        return passed("; ".join(filter(None, (heard, tail_words(tail_ms)))))
     if verdict is Verdict.UNCLEAR:
         return warned(reason, "alsamixer")
     return failed(f"{verdict.value}: {reason}", "alsamixer")

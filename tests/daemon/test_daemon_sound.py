@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 from test_daemon import PCM, Parts, ready
 
 from kioskd.audio.sound_test import SoundTestError
-from kioskd.audio.verdict import Report, Verdict
-from kioskd.config.schema import Conversation
+from kioskd.audio.verdict import Report, Verdict, with_tail
+from kioskd.config.schema import Audio, Conversation, Endpoint, Settings
 from kioskd.daemon import Daemon
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Sign, State
+from kioskd.dialogue.surroundings import UNMEASURED_TAIL_MS
+from kioskd.health.flight.replay import parse, replay
+from kioskd.health.flight.tape import Tape
 from kioskd.owner import verdict_words
 
 FINE = Report(Verdict.FINE, "the microphone hears the speaker", 0.9, 150.0, -20.0, -60.0)
+LOBBY = Endpoint("lobby", "wss://a/", "m")
 TEST_S = 2.5
 
 
@@ -28,6 +34,7 @@ class Check:
         self.outcome: Report | Exception = FINE
         self.stopped = 0
         self.last = None
+        self.tail_ms: float | None = None
         self.due = trio.Event()
         self.told: list[object] = []
 
@@ -40,6 +47,9 @@ class Check:
 
     def stop(self) -> None:
         self.stopped += 1
+
+    def adjust(self, settings: Audio) -> None:
+        """Nothing of it counts here."""
 
     async def run(self, request: Callable[[], Awaitable[Report]]) -> None:
         await self.due.wait()
@@ -161,6 +171,47 @@ async def test_a_test_that_is_due_waits_until_the_visitor_is_gone(
         daemon.post(e.StopRequested())
 
 
+def measured(kept: float | None) -> int:
+    """What counts where the self-test measured so much."""
+    return with_tail(Audio(), kept).echo_tail_ms or UNMEASURED_TAIL_MS
+
+
+async def test_the_tail_that_was_measured_counts_from_the_next_press_on_and_the_record_is_replayed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    daemon, parts, check = build()
+    lines: list[str] = []
+    Tape(lines.append).watch(daemon)
+    begun: list[int] = []
+
+    async def break_into_a_test() -> None:
+        daemon.post(e.OwnerHeld())
+        await trio.sleep(1)
+        daemon.post(e.Pressed())
+        begun.append(next(reach for what, *_, reach in parts.done if what == "begin"))
+        daemon.post(e.Released())
+        parts.done.clear()
+        await trio.sleep(20)
+
+    async with trio.open_nursery() as nursery:
+        await ready(nursery, daemon)
+        await break_into_a_test()
+        check.tail_ms = 212.3  # another card is opened, or a test was made
+        await break_into_a_test()
+        daemon.adjust(Settings((LOBBY,), audio=Audio(echo_tail_ms=70)))
+        await break_into_a_test()
+        daemon.adjust(Settings((LOBBY,)))
+        check.tail_ms = 90.0
+        await break_into_a_test()
+        daemon.post(e.StopRequested())
+    assert begun == [-150, -measured(212.3), -70, -measured(90.0)] == [-150, -243, -70, -120]
+    steps = list(replay(parse(lines)))
+    assert [line for step in steps for line in step.differences] == []
+    tails = [record["checkpoint"]["settings"]["audio"]["echo_tail_ms"] for record in map(json.loads, lines)
+             if "checkpoint" in record]  # fmt: skip
+    assert list(dict.fromkeys(tails)) == [None, 243, 70, 120]
+
+
 async def test_a_kiosk_without_a_sound_card_says_so(autojump_clock: trio.testing.MockClock) -> None:
     parts = Parts()
     daemon = Daemon(Conversation(), parts, parts, parts, parts)  # type: ignore[arg-type]
@@ -174,3 +225,5 @@ def test_every_verdict_has_words() -> None:
         said = verdict_words(Report(verdict, "see (`alsamixer`, F4) there", 0.0, None, -60.0, -60.0))
         assert said.endswith("there.") and "`" not in said
     assert verdict_words(FINE) == "The speaker and the microphone work: 150 milliseconds."
+    told = verdict_words(evolve(FINE, tail_ms=183.6))
+    assert told.endswith(": 150 milliseconds. The room is quiet 184 milliseconds after the last sound.")

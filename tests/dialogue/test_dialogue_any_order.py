@@ -15,7 +15,7 @@ from kioskd.dialogue import events as e
 from kioskd.dialogue.button import LATE_TAP_S
 from kioskd.dialogue.effects import Effect, Sign, State
 from kioskd.dialogue.kiosk import Kiosk
-from kioskd.dialogue.surroundings import FOR_THE_EAR
+from kioskd.dialogue.surroundings import FOR_THE_EAR, UNMEASURED_TAIL_MS
 from kioskd.dialogue.turn import PLAY_OUT_MARGIN_S, RESUMED_AT_MOST
 
 SETTINGS = Conversation(
@@ -66,7 +66,7 @@ class AnyOrder(RuleBasedStateMachine):
             case f.Show(view):
                 self.lamp = view
             case f.BeginUtterance(turn, pre_roll_ms):
-                assert turn not in self.begun and -AUDIO.echo_tail_ms <= pre_roll_ms <= SETTINGS.pre_roll_ms
+                assert turn not in self.begun and -UNMEASURED_TAIL_MS <= pre_roll_ms <= SETTINGS.pre_roll_ms
                 self.begun.add(turn)
                 self.resumed_in_a_row = 0
             case f.ContinueAnswer(turn) | f.AskAgain(turn, _):

@@ -10,13 +10,13 @@ from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, Sign, State
 from kioskd.dialogue.kiosk import Kiosk
-from kioskd.dialogue.surroundings import SIGN_SOUNDS_AT_MOST_S
+from kioskd.dialogue.surroundings import SIGN_SOUNDS_AT_MOST_S, UNMEASURED_TAIL_MS
 
 PCM = b"\1\0" * 2400
 SETTINGS = Conversation(answer_timeout_s=15, answer_stall_s=10, max_utterance_s=60, forget_after_s=120)
 
 UNCONFIRMED = Audio(sounds=Sounds(sent="none"))
-TAIL_MS = UNCONFIRMED.echo_tail_ms
+TAIL_MS = UNMEASURED_TAIL_MS
 
 
 class Scene:

@@ -64,7 +64,7 @@ async def die_in_mid_turn(directory: Path) -> None:
     """For a process of its own: two turns, and never the end of the second."""
     recorder = FlightRecorder(directory / "run", directory / "state")
     daemon = a_daemon(answer_s=600)
-    recorder.watch(daemon, CONVERSATION, AUDIO)
+    recorder.watch(daemon)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(daemon.run)
         await until(daemon, e.LinkChanged)

@@ -55,7 +55,7 @@ sounding = st.sampled_from(["none", "tone", "/etc/kioskd/a.wav"])
 audios = st.builds(
     Audio,
     echo=st.sampled_from(Echo),
-    echo_tail_ms=st.integers(0, 1000),
+    echo_tail_ms=st.none() | st.integers(0, 1000),
     signs=st.booleans(),
     sounds=st.builds(Sounds, **{field.name: sounding for field in attrs.fields(Sounds) if field.name != "sorry_in"}),
 )

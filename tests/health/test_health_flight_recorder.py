@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from flight_world import AUDIO, CONVERSATION, a_daemon, a_turn, until
+from flight_world import a_daemon, a_turn, until
 
 from kioskd.dialogue import events as e
 from kioskd.health.flight import dumps as dumps_module
@@ -49,7 +49,7 @@ def kept(tmp_path: Path) -> list[str]:
 
 async def live(recorder: FlightRecorder, turns: int = 1, fault: e.Fault | None = None) -> None:
     daemon = a_daemon()
-    recorder.watch(daemon, CONVERSATION, AUDIO)
+    recorder.watch(daemon)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(daemon.run)
         await until(daemon, e.LinkChanged)
@@ -120,7 +120,7 @@ async def test_the_record_goes_over_to_the_next_daemon(
 ) -> None:
     await live(recorder)
     old = a_daemon()
-    recorder.watch(old, CONVERSATION, AUDIO)
+    recorder.watch(old)
     await live(recorder)
     old.post(e.Pressed())  # one that was replaced has no say
     path = recorder.dump("reloaded")
@@ -156,7 +156,7 @@ def test_where_nothing_can_be_recorded_nobody_is_hurt(tmp_path: Path, caplog: py
     (tmp_path / "run").write_text("no directory")
     recorder = FlightRecorder(tmp_path / "run", tmp_path / "state")
     daemon = a_daemon()
-    recorder.watch(daemon, CONVERSATION, AUDIO)
+    recorder.watch(daemon)
     recorder.note("nothing")
     with pytest.raises(DumpError, match="no flight record"):
         recorder.dump("vain")

@@ -11,7 +11,7 @@ import pytest
 from kioskd.chaos import virtual
 from kioskd.chaos.schedule import Coverage
 from kioskd.chaos.world import Plan
-from kioskd.config.schema import Audio, Conversation
+from kioskd.config.schema import Conversation
 from kioskd.dialogue import events as e
 from kioskd.dialogue.kiosk import Kiosk
 from kioskd.health.flight.replay import Step, parse, replay
@@ -25,7 +25,7 @@ class Recorded:
         self.lines: list[str] = []
         self._kiosk = Kiosk(conversation)
         self._observers: list[Any] = []
-        Tape(self.lines.append).watch(self, conversation, Audio())
+        Tape(self.lines.append).watch(self)
 
     @property
     def memory(self) -> Any:

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kioskd.config.schema import Audio, Conversation
 from kioskd.dialogue.effects import Effect, Show
 from kioskd.dialogue.events import Event, Fault
 from kioskd.health.flight.dumps import DumpError, Dumps
@@ -54,16 +53,12 @@ class FlightRecorder:
     ) -> None:
         self.close(clean=kind is None)
 
-    def watch(self, daemon: Watched, conversation: Conversation, audio: Audio) -> None:
-        """Record this daemon from now on, instead of the one before. The settings are those that it was made of."""
+    def watch(self, daemon: Watched) -> None:
+        """Record this daemon from now on, instead of the one before."""
         if self._ring is not None:
             self._faults = frozenset()
-            self._tape.watch(daemon, conversation, audio)
+            self._tape.watch(daemon)
             daemon.observe(self._watch_faults)
-
-    def adopt(self, conversation: Conversation, audio: Audio) -> None:
-        """The daemon goes on by these settings."""
-        self._tape.adopt(conversation, audio)
 
     def note(self, words: str) -> None:
         """Record what no event tells, such as a restart of a part. Nothing that was said, and no secrets."""

@@ -47,16 +47,11 @@ class Tape:
     on_error: Callable[[Exception], None] | None = None
     _session: _Session | None = field(default=None, init=False)
 
-    def watch(self, daemon: Watched, conversation: Conversation, audio: Audio) -> None:
-        """Write down everything from now on. The settings are those that the daemon was made of."""
-        session = _Session(self, daemon, dump_settings(conversation, audio))
+    def watch(self, daemon: Watched) -> None:
+        """Write down everything from now on. Where other settings begin to count, a checkpoint has them."""
+        session = _Session(self, daemon)
         self._session = session
         daemon.observe(session)
-
-    def adopt(self, conversation: Conversation, audio: Audio) -> None:
-        """The daemon goes on by these settings: its next event follows a checkpoint that has them."""
-        if self._session is not None:
-            self._session.adopt(dump_settings(conversation, audio))
 
     def note(self, words: str) -> None:
         """A line between the events: what no event tells. Never anything that was said, and no secrets."""
@@ -77,15 +72,11 @@ class _Session:
 
     _tape: Tape
     _daemon: Watched
-    _settings: dict[str, object]
+    _counting: tuple[Conversation, Audio] | None = None
+    _settings: dict[str, object] = field(factory=dict)
     _begun: bool = False
     _due_at: float = 0.0
     _written: int = 0
-
-    def adopt(self, settings: dict[str, object]) -> None:
-        """Other settings from now on."""
-        if settings != self._settings:
-            self._settings, self._due_at = settings, -math.inf
 
     def __call__(self, what: Event | Effect, now: float) -> None:
         """See one event before, or effect as, it is performed."""
@@ -100,6 +91,7 @@ class _Session:
 
     def _write(self, what: Event | Effect, now: float) -> None:
         if type(what) in _EVENTS:
+            self._look_at_settings()
             if not self._begun or now >= self._due_at or self._written >= CHECKPOINT_CHARACTERS:
                 self._write_checkpoint(now)
             line = event_line(what, now)  # type: ignore[arg-type]  # it is one of EVENTS
@@ -107,6 +99,17 @@ class _Session:
             line = effect_line(what)  # type: ignore[arg-type]  # all that is no event
         self._written += len(line)
         self._tape.write(line)
+
+    def _look_at_settings(self) -> None:
+        """What the dialogue goes by is what is recorded: whoever changes it need not remember to tell."""
+        scene = self._daemon.memory[0]
+        counting = scene.settings, scene.around.audio
+        known = self._counting
+        if known is None or known[0] is not counting[0] or known[1] is not counting[1]:
+            self._counting = counting
+            settings = dump_settings(*counting)
+            if settings != self._settings:
+                self._settings, self._due_at = settings, -math.inf
 
     def _write_checkpoint(self, now: float) -> None:
         """Before an event nothing is under way: what the kiosk remembers is all that there is."""
