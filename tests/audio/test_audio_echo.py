@@ -14,6 +14,8 @@ from test_audio_microphone import Bench, grown, running
 
 from kioskd.audio.arrays import Floats, np
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
+from kioskd.audio.selftest import Recording, Report, chirp, judge
+from kioskd.audio.verdict import with_tail
 from kioskd.config.schema import Audio, Conversation, Echo, Sounds
 from kioskd.dialogue import effects as f
 from kioskd.dialogue import events as e
@@ -24,6 +26,8 @@ DECAY_S = 0.35  # until the room is 60 dB quieter: a furnished hall
 PRESS_S = 2.0
 WORD_MS = 20  # a visitor's first sound, which is not to be lost
 LEAST_DB = -100.0
+LOUD = 2500.0  # the visitor, as RMS of 32768
+HISS = 20.0  # the room, likewise
 INAUDIBLE_DB = -30.0  # far below what makes a recogniser hear a second voice
 PLAIN_DB = -20.0  # an echo of -12 dB is there, for the canceller to remove
 
@@ -43,15 +47,15 @@ def voice(seconds: float, seed: int) -> Floats:
 
 
 @cache
-def impulse_response() -> Floats:
+def impulse_response(decay_s: float = DECAY_S) -> Floats:
     """From the speaker to the microphone: the direct sound, some walls, and a tail that decays."""
     chance = np.random.default_rng(7)
-    response = np.zeros(frames(DECAY_S))
+    response = np.zeros(frames(decay_s))
     response[frames(0.002)] = 1.0
     for wall in range(1, 9):
         response[frames(0.002 + 0.0041 * wall)] += chance.choice((-1, 1)) * 0.7**wall
     at = np.arange(frames(0.04), len(response))
-    response[at] += 0.05 * chance.standard_normal(len(at)) * 10 ** (-3 * at / RATE_HZ / DECAY_S)
+    response[at] += 0.05 * chance.standard_normal(len(at)) * 10 ** (-3 * at / RATE_HZ / decay_s)
     return np.asarray(response / np.linalg.norm(response))
 
 
@@ -65,25 +69,24 @@ class Room:
     @property
     def pcm(self) -> bytes:
         """All of it, with the noise of a quiet room."""
-        hiss = np.random.default_rng(9).standard_normal(len(self.echo)) * 20
+        hiss = np.random.default_rng(9).standard_normal(len(self.echo)) * HISS
         both = np.rint(self.echo + self.visitor + hiss)
         return (both - np.rint(np.mean(both))).astype("<i2").tobytes()
 
 
-def room(sounds_until_s: float, speaks_at_s: float) -> Room:
+def room(sounds_until_s: float, speaks_at_s: float, decay_s: float = DECAY_S) -> Room:
     """The kiosk is heard from the start to `sounds_until_s`, the visitor from `speaks_at_s` for two seconds."""
-    loud = 2500.0
     size = frames(PRESS_S + 4)
     kiosk, visitor = np.zeros(size), np.zeros(size)
-    kiosk[: frames(sounds_until_s)] = voice(sounds_until_s, 1) * loud * 10 ** (ECHO_DB / 20)
-    said = voice(2, 2) * loud
+    kiosk[: frames(sounds_until_s)] = voice(sounds_until_s, 1) * LOUD * 10 ** (ECHO_DB / 20)
+    said = voice(2, 2) * LOUD
     visitor[frames(speaks_at_s) : frames(speaks_at_s) + len(said)] = said
-    return Room(np.convolve(kiosk, impulse_response())[:size], visitor)
+    return Room(np.convolve(kiosk, impulse_response(decay_s))[:size], visitor)
 
 
-def pre_roll_ms(echo: Echo, sounds_until_s: float, *, sign: bool = False) -> int:
+def pre_roll_ms(echo: Echo, sounds_until_s: float, *, sign: bool = False, measured_ms: float | None = None) -> int:
     """Where the dialogue has an utterance begin that is opened at PRESS_S, after (or into) an answer or a sign."""
-    kiosk = Kiosk(Conversation(), Audio(echo=echo, sounds=Sounds(sent="none")))
+    kiosk = Kiosk(Conversation(), with_tail(Audio(echo=echo, sounds=Sounds(sent="none")), measured_ms))
     for event in (e.Started(), e.LinkChanged(e.Link.UP)):
         kiosk.step(event, -100.0)
     if sign:
@@ -148,6 +151,31 @@ async def test_what_is_left_of_the_kiosks_own_voice(
         assert left_db < INAUDIBLE_DB
     elif sounds_until_s == PRESS_S:
         assert left_db > PLAIN_DB, "no gate: it is left to the canceller"
+
+
+def self_test(decay_s: float) -> Report:
+    """What the self-test finds in such a room, where the kiosk is as loud as in `room`."""
+    at, sweep = frames(0.5), chirp()
+    sound = np.random.default_rng(11).standard_normal(at + len(sweep) + frames(1)) * HISS
+    gain = LOUD * 10 ** (ECHO_DB / 20) / np.sqrt(np.mean(sweep**2))
+    heard = np.convolve(sweep * gain, impulse_response(decay_s))
+    sound[at : at + len(heard)] += heard
+    return judge(Recording(np.rint(sound), at))
+
+
+@pytest.mark.parametrize("decay_s", [0.1, DECAY_S, 0.7, 1.0])
+async def test_behind_the_measured_tail_the_kiosk_is_no_louder_than_the_room(decay_s: float) -> None:
+    measured_ms = self_test(decay_s).tail_ms
+    assert measured_ms is not None
+    sound = room(PRESS_S, PRESS_S + 1.5, decay_s)
+    begin = await recorded(sound, pre_roll_ms(Echo.GATE, PRESS_S, measured_ms=measured_ms))
+    left = sound.echo[begin : begin + frames(1)].reshape(-1, frames(0.01))
+    loudest = float(np.sqrt(np.mean(left**2, axis=1)).max())
+    lost_ms = (begin / RATE_HZ - PRESS_S) * 1000
+    print(f"{decay_s} s: {measured_ms:.0f} ms measured, begins {lost_ms:.0f} ms late, echo at most {loudest:.0f}")
+    assert loudest <= HISS, "of the room's own level"
+    until_s = np.nonzero(np.abs(sound.echo) > HISS)[0][-1] / RATE_HZ - PRESS_S  # sample by sample
+    assert lost_ms <= until_s * 1000 + 60, "nor does a visitor lose more than that"
 
 
 def test_the_room_is_as_loud_as_it_says() -> None:

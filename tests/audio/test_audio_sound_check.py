@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from attrs import evolve
 
-from kioskd.audio.latencies import FILE, MAX_CARDS, Latencies
+from kioskd.audio.latencies import FILE, LONGEST_MS, MAX_CARDS, Latencies
 from kioskd.audio.ledger import Ledger
 from kioskd.audio.pcm import bytes_of
 from kioskd.audio.sound_check import PATIENT_MINUTES, SoundCheck
@@ -198,7 +198,17 @@ async def test_it_is_kept_per_card_and_taken_off_at_once(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"output_latency_ms": 3}', '{"output_latency_ms": {"a": "b"}}', "x" * 100_000, "[" * 9999],
+    [
+        "",
+        "{",
+        "[]",
+        '{"output_latency_ms": 3}',
+        '{"output_latency_ms": {"a": "b"}}',
+        "x" * 100_000,
+        "[" * 9999,
+        '{"output_latency_ms": {}, "echo_tail_ms": 3}',
+        '{"output_latency_ms": {}, "echo_tail_ms": {"a": null}}',
+    ],
 )
 def test_a_bad_file_is_one_warning_and_is_written_anew(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
@@ -224,6 +234,56 @@ def test_the_file_is_bounded_spared_and_never_needed(tmp_path: Path, caplog: pyt
     nowhere.keep(None, "spk", 99.0)
     assert nowhere.of(None, "spk") == 99.0 and "can't be written" in caplog.text
     Latencies(None).keep(None, "spk", 5000.0)
+
+
+# -- the echo's tail
+
+
+async def test_it_is_kept_per_card_and_a_test_without_one_takes_none_away(tmp_path: Path) -> None:
+    bench = Bench(evolve(FINE, tail_ms=212.34), FINE, DEAD, DEAD, state=tmp_path)
+    assert bench.check.tail_ms is None
+    for _ in range(3):
+        await bench.test()
+        assert bench.check.tail_ms == 212.3
+    after = Bench(state=tmp_path).check
+    assert after.opened(None, "default") == 130.0 and after.tail_ms == 212.3, "known after a restart"
+    assert after.opened(None, "other") == 0.0 and after.tail_ms is None
+
+
+@pytest.mark.parametrize(("known_ms", "measured_ms", "counts_ms"), [
+    (None, 90.0, None), (None, 160.0, 160.0), (300.0, 90.0, 300.0), (90.0, 120.0, 120.0),
+])  # fmt: skip
+async def test_a_chirp_that_is_softer_than_by_day_only_lengthens_it(
+    known_ms: float | None, measured_ms: float, counts_ms: float | None
+) -> None:
+    bench = Bench(evolve(FINE, tail_ms=measured_ms), evolve(FINE, tail_ms=measured_ms), audio=Audio(night=Night()))
+    bench.check.tail_ms = known_ms
+    if known_ms is not None:
+        bench.latencies.keep(None, "default", 130.0, known_ms)
+    bench.minute = 4 * 60
+    await bench.test()
+    assert bench.check.tail_ms == counts_ms
+    bench.minute = 12 * 60
+    await bench.test()
+    assert bench.check.tail_ms == measured_ms
+
+
+def test_a_file_of_before_and_one_that_a_power_cut_left_stay_readable(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"output_latency_ms": {"spk": 130.0}}')
+    old = Latencies(tmp_path)
+    assert (old.of(None, "spk"), old.tail_of(None, "spk")) == (130.0, None)
+    old.keep(None, "spk", 130.5, 200.0)
+    (tmp_path / FILE).with_suffix(".new").write_text('{"output_latency_ms": {"spk": 1')  # cut while it was written
+    cut = Latencies(tmp_path)
+    assert (cut.of(None, "spk"), cut.tail_of(None, "spk")) == (130.5, 200.0)
+    cut.keep(None, "spk", 130.0, 201.0)
+    assert Latencies(tmp_path).tail_of(None, "spk") == 200.0, "a ms is not worth wearing out a card"
+    cut.keep(None, "spk", 130.0, 203.0)
+    assert Latencies(tmp_path).tail_of(None, "spk") == 203.0
+    for number in range(MAX_CARDS + 3):
+        cut.keep(None, f"spk{number}", 10.0, 5000.0)
+    assert Latencies(tmp_path).tail_of(None, "spk2") is None
+    assert Latencies(tmp_path).tail_of(None, "spk3") == LONGEST_MS
 
 
 def test_so_much_less_was_heard_of_an_answer_that_is_cut_and_all_of_one_that_ends() -> None:
