@@ -13,7 +13,7 @@ import trio.testing
 from attrs import evolve
 from control_parts import KEY_LIKE, SETTINGS, Kiosk
 
-from kioskd.config.schema import Log
+from kioskd.config.schema import Audio, Echo, Log
 from kioskd.control.protocol import Fields
 from kioskd.control.server import RefusedError, Verb
 from kioskd.dialogue import events as e
@@ -208,7 +208,11 @@ async def test_the_status_tells_how_the_kiosk_is(autojump_clock: trio.testing.Mo
         assert status["sound"]["microphone"] == {
             "device": "plughw:CARD=Mic", "present": True, "xruns": 2, "level": 0.25, "lost": 0,
         }  # fmt: skip
+        assert (status["echo_tail_ms"], status["self_test"]) == (150, None)
         assert {vital["name"] for vital in status["vitals"]} >= {"capture", "playback", "link", "panel"}
+        for audio, tail_ms in ((Audio(echo_tail_ms=90), 90), (Audio(echo=Echo.SERVER, echo_tail_ms=90), None)):
+            kiosk.daemon.adjust(evolve(SETTINGS, audio=audio))
+            assert (await desk.ask("status"))["echo_tail_ms"] == tail_ms, "what the dialogue goes by"
         kiosk.ear.age_s = 3600
         await trio.sleep(3600)
         status = await desk.ask("status")

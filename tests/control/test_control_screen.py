@@ -35,7 +35,7 @@ def status(worst: bool) -> dict[str, Any]:
                   "last": TURN if worst else None,
                   "sounded_ms": [15_000] * 32 * worst, "median_ms": 15_000, "p95_ms": 15_000},
         "sound": {"microphone": device, "speaker": device},
-        "self_test": {"verdict": "speaker dead", "reason": CAUSE} if worst else None,
+        "self_test": {"verdict": "speaker dead", "reason": CAUSE, "tail_ms": 1000.0} if worst else None,
         "vitals": vitals,
         "faults": [{"fault": "button-stuck", "since_s": 9e8, "cause": CAUSE} for _ in range(4 * worst)],
     }  # fmt: skip
@@ -50,6 +50,13 @@ def test_it_fits_on_a_small_terminal(worst: bool) -> None:
     for label in ("state", "link", "turns", "microphone", "speaker", "vitals", "settings"):
         assert f"\n{label}" in text
     assert ("loop STALE" in text and "NOT THERE" in text and text.count("\nfault ") == 4) is worst
+
+
+def test_it_tells_how_long_the_room_goes_on() -> None:
+    test = {"verdict": "speaker and microphone work", "reason": "the microphone hears the speaker", "tail_ms": 183.6}
+    for tail_ms in (183.6, None):
+        text = " ".join(" ".join(screen(status(False) | {"self_test": test | {"tail_ms": tail_ms}})).split())
+        assert ("; the room is quiet 184 ms after the kiosk's last sound" in text) is (tail_ms is not None)
 
 
 def test_a_line_tells_what_changes_seldom() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import trio.testing
 from attrs import define, evolve, field
 
 from kioskd import tellers as module
+from kioskd.audio.latencies import Latencies
+from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.composition import TurnLog, build_daemon
 from kioskd.config.schema import (
     Audio,
@@ -25,6 +28,7 @@ from kioskd.config.schema import (
 from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, Show, State, View
 from kioskd.dialogue.kiosk import Kiosk
+from kioskd.dialogue.surroundings import UNMEASURED_TAIL_MS
 from kioskd.health.flight.replay import parse, replay
 from kioskd.health.flight.tape import Tape
 from kioskd.pulse import Adjustable
@@ -97,6 +101,18 @@ def test_every_part_of_a_kiosk_that_goes_by_the_settings_can_be_adjusted(
     new = evolve(PLAIN, conversation=Conversation(answer_timeout_s=3), audio=Audio(volume=3, speaker="usb"))
     daemon.adjust(new)
     assert daemon.memory[0].settings == new.conversation and daemon.memory[0].around.audio == new.audio
+
+
+async def test_a_card_that_is_opened_brings_its_tail_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    Latencies(tmp_path).keep(None, "usb", 40.0, 200.0)
+    daemon = build_daemon(evolve(PLAIN, audio=Audio(speaker="usb")))
+    daemon.post(e.Started())
+    assert daemon.memory[0].around.echo_tail_ms == UNMEASURED_TAIL_MS
+    assert isinstance(daemon.speaker, AlsaSpeaker)
+    assert daemon.speaker._playback._latency_of(None) == 40.0  # as its thread does when it has opened the device
+    daemon.post(e.Tick())
+    assert daemon.memory[0].around.echo_tail_ms == 230
 
 
 @define(eq=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kioskd.audio.errors import Direction
+from kioskd.audio.verdict import Verdict as SoundVerdict
 from kioskd.config.schema import Audio, Endpoint, KeySource, Settings
 from kioskd.doctor import basics, pins, service, sound
 from kioskd.doctor.finding import Verdict
@@ -57,6 +58,16 @@ async def test_the_devices_of_a_daemon_that_does_not_answer_are_left_to_it(tmp_p
         found = await look(hanging)
         assert (found.verdict, found.text) == (Verdict.SKIP, "see 'vitals'")
     assert (await service.vitals(hanging)).verdict is Verdict.FAIL
+
+
+def test_a_chirp_that_was_heard_tells_latency_and_echo() -> None:
+    heard = sound.judged(SoundVerdict.FINE, "the microphone hears the speaker", 60.2, 183.6)
+    assert heard.verdict is Verdict.PASS
+    assert heard.text == (
+        "the microphone hears the speaker, 60 ms after it was played; "
+        "the room is quiet 184 ms after the kiosk's last sound"
+    )
+    assert sound.judged(SoundVerdict.FINE, "it works", 60.2, None).text == "it works, 60 ms after it was played"
 
 
 async def test_a_unit_that_runs_but_has_no_socket_is_told(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -82,6 +83,49 @@ async def speaking() -> AsyncIterator[Room]:
         nursery.start_soon(room.speaker.run, room.report)
         yield room
         nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def hall(pulse: PrivatePulse, decay_s: float) -> Iterator[None]:
+    """While inside, the microphone hears the speaker in a hall that gets 60 dB quieter in `decay_s`."""
+    at = np.arange(round(1.2 * decay_s * RATE_HZ))
+    walls = np.random.default_rng(2).standard_normal(len(at)) * 10 ** (-3 * at / RATE_HZ / decay_s)
+    response = 0.2 * walls / np.linalg.norm(walls)
+    response[0] += 0.5
+    format_ = ["--format=s16le", f"--rate={RATE_HZ}", "--channels=1", "--raw"]
+    parec = pulse_client(
+        pulse, ["parec", "--device=spk.monitor", "--latency-msec=10", *format_], stdout=subprocess.PIPE
+    )
+    pacat = pulse_client(pulse, ["pacat", "--device=mic", "--latency-msec=60", *format_], stdin=subprocess.PIPE)
+
+    def sound() -> None:
+        """Overlap-add, 20 ms at a time."""
+        block, overlap = RATE_HZ // 50, np.zeros(len(response))
+        size = 1 << (block + len(response)).bit_length()
+        spectrum = np.fft.rfft(response, size)
+        assert parec.stdout is not None and pacat.stdin is not None
+        with suppress(BrokenPipeError, ValueError):
+            while heard := parec.stdout.read(2 * block):
+                dry = np.frombuffer(heard, "<i2").astype(np.float64)
+                wet = np.fft.irfft(np.fft.rfft(dry, size) * spectrum, size)[: len(dry) + len(response)]
+                wet[: len(overlap)] += overlap
+                overlap = wet[len(dry) :]
+                pacat.stdin.write(np.clip(np.rint(wet[: len(dry)]), -32768, 32767).astype("<i2").tobytes())
+                pacat.stdin.flush()
+
+    thread = threading.Thread(target=sound, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        for client in (parec, pacat):
+            client.terminate()
+            client.wait()
+        thread.join(PATIENCE_S)
+
+
+def pulse_client(pulse: PrivatePulse, command: list[str], **pipes: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, env={**os.environ, **pulse.environment}, **pipes)  # type: ignore[call-overload]
 
 
 @asynccontextmanager

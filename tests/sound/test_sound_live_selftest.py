@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import trio
 from attrs import define, field
-from monitor import AUDIBLE, Room, place, recorded, silence_after, speech
+from monitor import AUDIBLE, Room, hall, place, recorded, silence_after, speech
 
-from kioskd.audio.arrays import pcm_of
+from kioskd.audio.arrays import pcm_of, samples_of
 from kioskd.audio.latencies import Latencies
 from kioskd.audio.microphone import AlsaMicrophone
 from kioskd.audio.pcm import RATE_HZ
 from kioskd.audio.sound_check import SoundCheck
 from kioskd.audio.sound_test import SoundTestError
 from kioskd.audio.speaker import AlsaSpeaker
-from kioskd.audio.verdict import Verdict, output_latency_ms
+from kioskd.audio.verdict import Verdict, output_latency_ms, with_tail
 from kioskd.audio.wav import write_wav
 from kioskd.config.schema import Audio
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, SpeakingStarted, SpeakingStopped
+from kioskd.dialogue.surroundings import UNMEASURED_TAIL_MS
 from kioskd.simulator.pulse import PrivatePulse
 
 pytestmark = pytest.mark.sound
@@ -31,6 +32,9 @@ pytestmark = pytest.mark.sound
 PATIENCE_S = 30
 BARGE_INS = 40
 AMPLIFIER_MS = 150
+DRY_MS = 20  # of silence, until a room without walls is found quiet: windows of 10 ms
+HALL_S = 0.6
+NEAR_DB = 4.0  # above the room, of the loudest 10 ms: noise by itself is 1 dB above its mean
 
 
 @pytest.fixture
@@ -58,20 +62,21 @@ class Running:
 @asynccontextmanager
 async def running(microphone: str = PrivatePulse.MICROPHONE, state: Path | None = None) -> AsyncIterator[Running]:
     audio = Audio(microphone=microphone, speaker=PrivatePulse.SPEAKER)
-    latencies = Latencies(state)
-    speaker = AlsaSpeaker(audio, latency_of=lambda card: latencies.of(card, audio.speaker))
+    check: SoundCheck
+    speaker = AlsaSpeaker(audio, latency_of=lambda card: check.opened(card, audio.speaker))
     ear = AlsaMicrophone(audio, 500, 60_000)
+    check = SoundCheck(audio, ear, speaker, Latencies(state), minute=lambda: 0)
     room = Room(speaker)
     with trio.fail_after(3 * PATIENCE_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(speaker.run, room.report)
             nursery.start_soon(ear.run, lambda event: None)
             await room.until(lambda: speaker.present and ear.present)
-            yield Running(room, ear, SoundCheck(audio, ear, speaker, latencies, minute=lambda: 0))
+            yield Running(room, ear, check)
             nursery.cancel_scope.cancel()
 
 
-async def test_it_finds_both_fine_while_their_threads_go_on_and_keeps_the_latency(
+async def test_it_finds_both_fine_while_their_threads_go_on_and_keeps_latency_and_tail(
     noise: PrivatePulse, tmp_path: Path
 ) -> None:
     late = noise.load_module("module-loopback", "source=spk.monitor", "sink=mic", f"latency_msec={AMPLIFIER_MS}")
@@ -82,10 +87,47 @@ async def test_it_finds_both_fine_while_their_threads_go_on_and_keeps_the_latenc
         print("round trip, ms:", [round(ms, 1) for ms in found], "speaker's:", it.room.speaker.latency_ms)
         assert all(AMPLIFIER_MS - 20 <= ms <= AMPLIFIER_MS + 60 for ms in found)
         assert it.room.speaker.latency_ms == output_latency_ms(found[-1])
+        tails = [report.tail_ms or 0 for report in reports]
+        print("tail, ms:", [round(ms, 1) for ms in tails])
+        assert all(0 <= tail - ms <= DRY_MS for tail, ms in zip(tails, found, strict=True)), (
+            "no walls: the latency alone"
+        )
         assert it.told == [] and it.room.speaker.xruns == it.microphone.xruns == 0
     async with running(state=tmp_path) as it:
         assert it.room.speaker.latency_ms == pytest.approx(output_latency_ms(found[-1]), abs=3), "known after a restart"
+        assert it.check.tail_ms == pytest.approx(tails[-1], abs=3)
     noise.unload_module(late)
+
+
+async def test_what_reaches_the_endpoint_behind_the_tail_of_a_hall_is_no_louder_than_the_room(
+    noise: PrivatePulse, tmp_path: Path
+) -> None:
+    with hall(noise, HALL_S):
+        async with running(state=tmp_path) as it:
+            report = await it.check.test(it.told.append)
+            print(report)
+            assert report.verdict is Verdict.FINE and report.tail_ms is not None and report.latency_ms is not None
+            assert 0.3 * HALL_S <= (report.tail_ms - report.latency_ms) / 1000 <= HALL_S
+            measured = with_tail(Audio(), it.check.tail_ms).echo_tail_ms
+            assert measured is not None
+            for turn, (gate_ms, quiet) in enumerate(((measured, True), (UNMEASURED_TAIL_MS, False)), start=1):
+                loudest_db = await _loudest_behind(it, turn, gate_ms)
+                print(f"a gate of {gate_ms} ms: {loudest_db - report.room_db:.1f} dB above the room")
+                assert (loudest_db < report.room_db + NEAR_DB) is quiet
+
+
+async def _loudest_behind(it: Running, turn: int, gate_ms: int) -> float:
+    """What is heard at most after a gate that begins when an answer is broken into; dB, 0 is full scale."""
+    it.room.say(turn, pcm_of(speech(2, seed=turn)))
+    await it.room.hear(SpeakingStarted(turn))
+    await trio.sleep(1.0)
+    it.room.speaker.stop(turn)
+    utterance = it.microphone.begin(turn, -gate_ms)
+    while utterance.duration_ms < 800:
+        await trio.sleep(0.02)
+    it.microphone.discard(turn)
+    windows = samples_of(utterance.since(0))[: RATE_HZ * 8 // 10].reshape(-1, RATE_HZ // 100)
+    return float(10 * np.log10(np.mean(windows**2, axis=1).max()))
 
 
 async def test_a_muted_sink_and_a_muted_source_are_faults_until_a_good_test(noise: PrivatePulse) -> None:

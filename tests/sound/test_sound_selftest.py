@@ -51,6 +51,8 @@ def test_both_work_with_latency_and_level() -> None:
     assert "speaker and microphone work" in done.stdout
     latency = re.search(r"latency: +(\d+) ms", done.stdout)
     assert latency and ECHO_MS[0] <= int(latency[1]) <= ECHO_MS[1]
+    tail = re.search(r"echo: +the room is quiet (\d+) ms after the kiosk's last sound", done.stdout)
+    assert tail and int(latency[1]) - 1 <= int(tail[1]) <= int(latency[1]) + 20, "no walls: the latency alone"
     level = re.search(r"level: +(-\d+) dB.*before the chirp (-\d+) dB", done.stdout)
     assert level and -18 <= int(level[1]) <= -12
     assert -58 <= int(level[2]) <= -53
