@@ -200,11 +200,12 @@ async def test_the_tail_that_was_measured_counts_from_the_next_press_on_and_the_
         await break_into_a_test()
         daemon.adjust(Settings((LOBBY,), audio=Audio(echo_tail_ms=70)))
         await break_into_a_test()
-        daemon.adjust(Settings((LOBBY,)))
         check.tail_ms = 90.0
         await break_into_a_test()
+        daemon.adjust(Settings((LOBBY,)))
+        await break_into_a_test()
         daemon.post(e.StopRequested())
-    assert begun == [-150, -measured(212.3), -70, -measured(90.0)] == [-150, -243, -70, -120]
+    assert begun == [-150, -measured(212.3), -70, -70, -measured(90.0)] == [-150, -243, -70, -70, -120]
     steps = list(replay(parse(lines)))
     assert [line for step in steps for line in step.differences] == []
     tails = [record["checkpoint"]["settings"]["audio"]["echo_tail_ms"] for record in map(json.loads, lines)
