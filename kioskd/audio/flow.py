@@ -1,4 +1,4 @@
-"""From the queue into one device, a block at a time; and what was heard of it. Whoever calls holds a lock around it."""
+"""From the queue into one device, all that fits at once; and what was heard of it. Whoever calls holds a lock."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from kioskd.dialogue.effects import Sign
 
 _SHORTEST_SLEEP_S = 0.004  # outside the lock: the trio thread needs a chance to take it
 _LONGEST_TAIL_SLEEP_S = 0.02  # towards the end of what was written: that is how late `SpeakingFinished` may be
-_IDLE_SLEEP_S = 0.5  # nothing to do; a command wakes the thread at once
+_IDLE_SLEEP_S = 1.0  # nothing to do; a command wakes the thread at once
 _STALL_S = 5.0  # a device that takes no sound for so long is reopened: nobody may wait for it for ever
+_RESERVE_FRAMES = RATE_HZ * 120 // 1000  # a thread may wake that late, and nobody hears it; 85 ms were seen under load
 _GUARD_FRAMES = RATE_HZ * 10 // 1000  # and a period: a thread is that late, and a buffer's level that wrong
 _XRUN = -errno.EPIPE
 _HARMLESS = (_XRUN, -errno.EBADFD)  # ran dry; and what a card says between two flows
@@ -114,18 +115,25 @@ class Flow:
     # -- the thread's part
 
     def advance(self, device: PlaybackDevice, now: float) -> float:
-        """Hand over a block if there is one, and room for it; returns the seconds to sleep. Raises DeviceError."""
-        if self._drop_again:  # a period may have slipped in behind the first drop
+        """Hand over all that waits and fits, in one piece; returns the seconds to sleep. Raises DeviceError.
+
+        The device is asked for its room once each time: a call into a sound server costs as much as the writing.
+        """
+        if self._drop_again:  # a block may have slipped in behind the first drop
             self._drop_again = False
             device.drop()
         room = self._hear(now)
         self.hungry = False
+        if room >= device.period_frames and (pieces := self._next_block(device, room, now)):
+            began = self.playout.flowing
+            taken, wanted = self._hand_over(device, pieces, now)
+            if self._refused_since is not None:
+                return _SHORTEST_SLEEP_S
+            if not began or taken < wanted:  # what the device says of its room counts from the first write on
+                return 0
+            room -= taken
         if room < device.period_frames:
             return self._until_room(device, room)
-        pieces = self._next_block(device, now)
-        if pieces:
-            self._hand_over(device, pieces, now)
-            return 0 if self._refused_since is None else _SHORTEST_SLEEP_S
         guard = min(device.period_frames + _GUARD_FRAMES, device.buffer_frames // 2)
         if self.playout.flowing and self.playout.remaining_frames <= guard and (pieces := self._queue.take_rest()):
             self._hand_over(device, pieces, now, fading=True)
@@ -135,27 +143,32 @@ class Flow:
             return 0
         self.hungry = True
         if self.playout.flowing:
-            rest_s = (self.playout.remaining_frames - guard) / RATE_HZ
-            return min(max(rest_s, _SHORTEST_SLEEP_S), _LONGEST_TAIL_SLEEP_S)
+            return self._until_news(guard)
         return min(max(self._queue.ready_in(now), _SHORTEST_SLEEP_S), _IDLE_SLEEP_S)
 
-    def _next_block(self, device: PlaybackDevice, now: float) -> list[Piece]:
-        """A period; to begin with up to half of the buffer at once: a card starts with the first write, and would run
-        dry at the first word if the second came late."""
-        pieces: list[Piece] = []
+    def _next_block(self, device: PlaybackDevice, room: int, now: float) -> list[Piece]:
+        """All whole periods that wait and fit into `room`, in frames; to begin with up to half of the buffer: a card
+        starts with the first write, and would run dry at the first word if the second came late."""
         period_bytes = device.period_frames * FRAME_BYTES
-        periods = 1 if self.playout.flowing else max(1, device.buffer_frames // device.period_frames // 2)
-        while size_of(pieces) < periods * period_bytes:
-            period = self._queue.take(period_bytes, now)
-            pieces += period
-            if size_of(period) < period_bytes:
-                break
-        return pieces
+        if not self.playout.flowing:
+            room = max(device.period_frames, device.buffer_frames // 2)
+        return self._queue.take(room // device.period_frames * period_bytes, now, period_bytes)
 
     def _until_room(self, device: PlaybackDevice, room: int) -> float:
-        """Until a quarter of the buffer is free: half as many wake-ups, and three quarters still in reserve."""
-        target = max(device.period_frames, device.buffer_frames // 4)
+        """Until half of the buffer is free, and less of a small one: a wake-up costs more than the work that it does,
+        but may come late, and what is left in the device is all that bridges that."""
+        reserve = min(max(device.buffer_frames // 2, _RESERVE_FRAMES), device.buffer_frames * 3 // 4)
+        target = max(device.period_frames, device.buffer_frames - reserve)
         return max((target - room) / RATE_HZ, _SHORTEST_SLEEP_S)
+
+    def _until_news(self, guard: int) -> float:
+        """Until the rest must follow what was written, or a sound ends; by half, for the level moves in steps."""
+        playout = self.playout
+        ahead = playout.remaining_frames - (guard if playout.newest is not None else 0)
+        if playout.next_end_frames is not None:
+            ahead = playout.next_end_frames
+        ahead_s = ahead / RATE_HZ
+        return min(max(ahead_s, _SHORTEST_SLEEP_S), max(ahead_s / 2, _LONGEST_TAIL_SLEEP_S))
 
     def _hear(self, now: float) -> int:
         """Settle what was heard by now, and tell what ended; returns the room for more, in frames.
@@ -185,24 +198,26 @@ class Flow:
             self._queue.starve(newest, now)
         device.drop()  # on every kind of device the next write finds the same state
 
-    def _hand_over(self, device: PlaybackDevice, pieces: list[Piece], now: float, fading: bool = False) -> None:
+    def _hand_over(
+        self, device: PlaybackDevice, pieces: list[Piece], now: float, fading: bool = False
+    ) -> tuple[int, int]:
         """Write a block, padded to whole periods; what the device doesn't take goes back to the queue.
 
-        `fading`: its sound goes on after a gap.
+        Returns the frames (taken, offered). `fading`: its sound goes on after a gap.
         """
         size = size_of(pieces)
         if size == 0:  # only the end of a sound that has been handed over already
             self.playout.wrote(pieces, now)
             if not self.playout.flowing:
                 self._ledger.finish(self.playout.exhaust())
-            return
+            return 0, 0
         padding = -size % (device.period_frames * FRAME_BYTES)
         block = [*pieces, Piece(None, bytes(padding))] if padding else pieces
         frames = device.write(self._loudness.shaped(_faded(block, size if fading else None)))
         if frames is None:  # it ran dry since `avail` was asked
             self._queue.put_back(pieces)
             self._run_dry(device, now)
-            return
+            return 0, size // FRAME_BYTES
         taken, rest = split_at(block, frames * FRAME_BYTES)
         self._queue.put_back(rest)
         self._note_refusal(taken, now)
@@ -211,6 +226,7 @@ class Flow:
             self._ledger.written(taken)
         if fading and pieces[0].sound is not None:
             self._queue.starve(pieces[0].sound, now)
+        return frames, (size + padding) // FRAME_BYTES
 
     def _note_refusal(self, taken: list[Piece], now: float) -> None:
         """A device that never takes the first frame of a flow has no level by which its stall could be seen."""

@@ -47,6 +47,11 @@ class Playout:
         return self.written_frames - self.heard_frames
 
     @property
+    def next_end_frames(self) -> int | None:
+        """What is still to be heard before a sound ends; None if none does in what was written."""
+        return self._ending[0][0] - self.heard_frames if self._ending else None
+
+    @property
     def newest(self) -> Sound | None:
         """The sound that was written last; None for silence, or nothing."""
         return self._newest.sound if self._newest else None

@@ -1,7 +1,7 @@
 """The playback thread: it alone opens, feeds and closes the speaker's device, and never waits inside ALSA.
 
-Barge-in: the writer hands over one period at a time under a lock, and sleeps outside it, so that the trio thread can
-take the lock, settle what was heard and drop the device's buffer within a ms or two.
+Barge-in: the writer hands over what fits under a lock, which takes it about a ms, and sleeps outside it, so that the
+trio thread can take the lock, settle what was heard and drop the device's buffer within a ms or two.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class PlaybackQueue:
         self._pieces.append(Piece(sound, rest, last=True))
         self._learn(sound)
 
-    def take(self, size: int, now: float = 0.0) -> list[Piece]:
-        """The next `size` bytes; fewer only where a sound ends, or the next has to fill its pre-buffer; else nothing.
+    def take(self, size: int, now: float = 0.0, unit: int | None = None) -> list[Piece]:
+        """The next `size` bytes; where fewer wait, all whole `unit`s (None: `size`) of them, or up to a sound's end.
 
         Of a growing sound, enough to fade out on stays behind (`take_rest`). An end may come as an empty piece.
         """
@@ -98,8 +98,9 @@ class PlaybackQueue:
             taken += fitting
         if room:  # a block is only padded where a sound has ended: part of a growing one waits for the rest
             end = next((i for i in range(len(taken), 0, -1) if taken[i - 1].last), 0)
-            self.put_back(taken[end:])
-            del taken[end:]
+            whole = (size - room) // (unit or size) * (unit or size)
+            taken, rest = split_at(taken, whole) if whole > size_of(taken[:end]) else (taken[:end], taken[end:])
+            self.put_back(rest)
         return taken
 
     def take_rest(self) -> list[Piece]:

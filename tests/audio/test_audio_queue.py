@@ -50,6 +50,20 @@ def test_part_of_a_growing_sound_waits_for_the_rest(sizes: list[int], block: int
     assert len(queue) < block
 
 
+@given(SIZES, st.booleans(), st.integers(1, 9), st.integers(1, 300))
+def test_all_whole_units_of_what_waits_are_taken_at_once(sizes: list[int], ended: bool, units: int, unit: int) -> None:
+    queue, first, second = PlaybackQueue(), Sound(1), Sound(2)
+    if ended:
+        queue.add(first, bytes(7))
+        queue.close(first)
+    for size in sizes:
+        queue.add(second, bytes(size))
+    waiting, before = len(queue), 8 * ended
+    taken = size_of(queue.take(units * unit, 0.0, unit))
+    assert taken == min(units * unit, max(waiting // unit * unit, before))
+    assert len(queue) == waiting - taken
+
+
 def test_the_end_of_one_sound_does_not_wait_for_the_pre_buffer_of_the_next() -> None:
     queue, first, second = PlaybackQueue(JitterBuffer(0)), Sound(1), Sound(2)
     queue.add(first, b"a" * 100)
