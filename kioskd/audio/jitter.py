@@ -1,97 +1,111 @@
 """How long an answer waits before it begins, learned from how its predecessors came. PURE.
 
-Of a piece that comes at `a` with `p` ms of its answer before it, `a - p` is the latest moment at which playing could
-have begun without a gap there. What an answer needs follows from the latest of these. Times are seconds of one
-monotonic clock.
+A piece that comes at `a` with `p` ms of its answer before it would be in time if playing had begun at `a - p`: its
+*origin*. Origins fall while a link is ahead of the sound, and rise where a piece is late. Each piece counts for what
+came before it alone: while the newest one plays, the next may already be late, and the first is the newest for a while.
+Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 
 from attrs import define, field
 
 START_MS = 80.0
 CEILING_MS = 400.0  # an answer waits no longer for more of itself; what comes later than that is a stall, no jitter
+_PLENTY_MS = 400.0  # of sound in store: less than what lets the reader of a link take its time
+_ENOUGH_MS = 200.0
 _HEADROOM = 1.25  # the next answer may be longer, and meet a later piece, than those that were measured
+_HIDDEN = 3  # times as uneven as an answer's few first pauses the next ones may be; with 2, one in 400 had a gap
 _ANSWERS = 8  # remembered; a link changes with the hour
-_MAX_EARLY = 256  # pieces that a need is computed from; a peer may send thousands of tiny ones
 
 
 @define(eq=False, repr=False)
 class Filling:
-    """An answer that has not begun, or ran dry: it may begin once what has come, and its age, make up the target."""
+    """An answer that has not begun, or ran dry: it begins once its pieces may be as late as the target says."""
 
     _first_at: float = field(default=0.0, init=False)
     _came_ms: float = field(default=0.0, init=False)
-    _lead_from: float = field(default=0.0, init=False)
-    """The least of (time of arrival - all that had come with it): since when the sound has been ahead."""
+    _origin: float = field(default=0.0, init=False)
+    """The earliest so far."""
+    _origin_of_all: float = field(default=0.0, init=False)
+    """The same, as if the next piece came with the newest."""
 
     def came(self, ms: float, now: float) -> None:
         """A piece of the answer."""
         if not self._came_ms:
-            self._first_at = self._lead_from = now
+            self._first_at = self._origin = self._origin_of_all = now
+        self._origin = min(self._origin, now - self._came_ms / 1000)
         self._came_ms += ms
-        self._lead_from = min(self._lead_from, now - self._came_ms / 1000)
+        self._origin_of_all = min(self._origin_of_all, now - self._came_ms / 1000)
 
-    def ready_at(self, target_ms: float) -> float:
-        """When it may begin if no more comes; infinity while nothing has come."""
+    def held(self, ms: float, now: float) -> None:
+        """What waits already: it came in time, and its device did not take it."""
+        self._first_at, self._came_ms = now, ms
+        self._origin = self._origin_of_all = now - ms / 1000
+
+    def ready_at(self, target_ms: float, margin_ms: float) -> float:
+        """When it may begin if no more comes; infinity while nothing has come.
+
+        `target_ms`: how late a piece may be (below 0: how early it is). `margin_ms`: what is always still to be played.
+        """
         if not self._came_ms:
             return float("inf")
-        return min(self._lead_from + target_ms / 1000, self._first_at + CEILING_MS / 1000)
+        ready_at = max(self._origin + (target_ms + margin_ms) / 1000, self._origin_of_all + margin_ms / 1000)
+        return min(ready_at, self._first_at + CEILING_MS / 1000)
 
 
 @define(eq=False, repr=False)
 class Lateness:
-    """How late the pieces of one answer came, against the time at which they were to be played."""
+    """How late the pieces of one answer came, whichever of them had been the first.
 
-    margin_ms: float
-    """A piece is in time if this much is still to be played when it comes."""
+    A pause that begins with plenty in store, and leaves enough of it, tells nothing: who reads the link lets it gather.
+    """
+
     _first_at: float = field(default=0.0, init=False)
     _came_ms: float = field(default=0.0, init=False)
-    _begin_at: float = field(default=0.0, init=False)
-    """The earliest beginning without a gap."""
-    _early_at: list[float] = field(factory=list, init=False)
-    _early_lead: list[float] = field(factory=list, init=False)  # beside each: `Filling`'s lead by then
-    _need_before_ms: float = field(default=0.0, init=False)  # before the last stall
+    _earliest: float = field(default=0.0, init=False)  # of the origins
+    _newest: float = field(default=0.0, init=False)  # of the origins
+    _stored_ms: float = field(default=0.0, init=False)  # with the newest piece, had playing begun with the first
+    _latest_ms: float = field(default=float("-inf"), init=False)  # an origin, behind the earliest before it
+    _rise_ms: float = field(default=float("-inf"), init=False)  # the greatest, from one origin to the next
+    _rises_ms: float = field(default=0.0, init=False)  # of all together
+    _count: int = field(default=0, init=False)
 
     @property
-    def need_ms(self) -> float:
-        """The least target with which this answer would have been heard without a gap (but for stalls); 0: any."""
-        before = bisect_left(self._early_at, self._begin_at)
-        if not before:
-            return self._need_before_ms
-        return max(self._need_before_ms, (self._begin_at - self._early_lead[before - 1]) * 1000)
+    def target_ms(self) -> float | None:
+        """The target with which the next answer of this kind has no gap; None: it had one piece, which tells nothing.
+
+        A link that is ahead hides its jitter from most answers, and shows it by uneven pauses alone: as far as they
+        may hide any, the start's target counts.
+        """
+        if not self._count:
+            return None
+        even_ms = self._rises_ms / self._count
+        hidden_ms = even_ms + _HIDDEN * (self._rise_ms - even_ms)
+        return max(self._latest_ms * (_HEADROOM if self._latest_ms > 0 else 1), min(hidden_ms, START_MS))
 
     def came(self, ms: float, now: float) -> None:
         """A piece of the answer."""
         if ms <= 0:
             return
-        begin_at = now - max(0.0, self._came_ms - self.margin_ms) / 1000  # or it comes before the beginning
-        if not self._came_ms:
-            self._first_at = self._begin_at = now
-        elif begin_at - self._first_at > CEILING_MS / 1000:
-            self._restart(now)
-        else:
-            self._begin_at = max(self._begin_at, begin_at)
+        origin = now - self._came_ms / 1000
+        left_ms = (self._first_at - origin) * 1000
+        measured = self._stored_ms <= _PLENTY_MS or left_ms <= _ENOUGH_MS
+        if not self._came_ms or -left_ms > CEILING_MS:
+            self._came_ms = left_ms = 0.0  # no pre-buffer helps against a stall: what follows begins anew
+            self._first_at = self._earliest = origin = now
+        elif measured:
+            rise_ms = (origin - self._newest) * 1000
+            self._latest_ms = max(self._latest_ms, (origin - self._earliest) * 1000)
+            self._rise_ms = max(self._rise_ms, rise_ms)
+            self._rises_ms += rise_ms
+            self._count += 1
+        self._earliest = min(self._earliest, origin)
+        self._newest = origin
+        self._stored_ms = left_ms + ms
         self._came_ms += ms
-        if now - self._first_at > CEILING_MS / 1000:
-            return
-        lead = min([now - self._came_ms / 1000, *self._early_lead[-1:]])
-        if len(self._early_at) == _MAX_EARLY:
-            self._early_lead[-1] = lead  # as if it had come earlier: rather too much is needed than too little
-            return
-        self._early_at.append(now)
-        self._early_lead.append(lead)
-
-    def _restart(self, now: float) -> None:
-        """No pre-buffer would have helped: what follows is measured as if the answer began here."""
-        self._need_before_ms = self.need_ms
-        self._first_at = self._begin_at = now
-        self._came_ms = 0.0
-        self._early_at.clear()
-        self._early_lead.clear()
 
 
 @define(eq=False, repr=False)
@@ -100,27 +114,22 @@ class JitterBuffer:
 
     margin_ms: float
     """What must still wait or play when a piece comes, for it to be handed over in time."""
-    _needs_ms: deque[float] = field(init=False)
+    _targets_ms: deque[float] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._needs_ms = deque([START_MS / _HEADROOM] * 2, maxlen=_ANSWERS)
+        self._targets_ms = deque([START_MS] * 2, maxlen=_ANSWERS)
 
     @property
     def target_ms(self) -> float:
-        """What an answer's sound and its age have to make up before it begins."""
-        return self._target_for(sorted(self._needs_ms)[-2])
+        """How late a piece of an answer may be, without a gap: so long it waits before it begins, beside the margin."""
+        return sorted(self._targets_ms)[-2]
 
     def target_again_ms(self, answer: Lateness) -> float:
         """The same for an answer that ran dry: it knows better what it needs."""
-        return max(self.target_ms, self._target_for(answer.need_ms))
-
-    def measure(self) -> Lateness:
-        """For a new answer."""
-        return Lateness(self.margin_ms)
+        own_ms = answer.target_ms
+        return self.target_ms if own_ms is None else max(self.target_ms, own_ms)
 
     def learn(self, answer: Lateness) -> None:
         """An answer has come to its end, or was cut."""
-        self._needs_ms.append(answer.need_ms)
-
-    def _target_for(self, need_ms: float) -> float:
-        return max(self.margin_ms, need_ms * _HEADROOM)
+        if (target_ms := answer.target_ms) is not None:
+            self._targets_ms.append(target_ms)

@@ -69,7 +69,7 @@ class PlaybackQueue:
         if not sound.flowing:
             sound.filling.came(ms, now)
         if self._jitter is not None and sound.turn is not None:
-            sound.lateness = sound.lateness or self._jitter.measure()
+            sound.lateness = sound.lateness or Lateness()
             sound.lateness.came(ms, now)
 
     def close(self, sound: Sound) -> None:
@@ -122,7 +122,7 @@ class PlaybackQueue:
         sound.filling = Filling()
         waiting = size_of(piece for piece in self._pieces if piece.sound is sound)
         if waiting >= FRAME_BYTES:
-            sound.filling.came(waiting / BYTES_PER_MS, now)
+            sound.filling.held(waiting / BYTES_PER_MS, now)
 
     def ready_in(self, now: float) -> float:
         """Seconds until the first sound may begin, if no more of it comes; 0 if it may, infinity if none waits."""
@@ -171,8 +171,8 @@ class PlaybackQueue:
         if self._jitter is None or sound.complete:
             return 0.0
         if sound.starved and sound.lateness is not None:
-            return sound.filling.ready_at(self._jitter.target_again_ms(sound.lateness))
-        return sound.filling.ready_at(self._jitter.target_ms)
+            return sound.filling.ready_at(self._jitter.target_again_ms(sound.lateness), self._jitter.margin_ms)
+        return sound.filling.ready_at(self._jitter.target_ms, self._jitter.margin_ms)
 
     def _kept(self, size: int) -> int:
         """How much of the next `size` bytes has to stay: the last thing that waits may be the last for a while."""

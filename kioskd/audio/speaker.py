@@ -122,8 +122,8 @@ class AlsaSpeaker:
 
     @property
     def pre_buffer_ms(self) -> float:
-        """How much of an answer, or of its age, has to be there before it begins."""
-        return self._jitter.target_ms
+        """How late a piece of an answer may be without a gap; so long an answer waits, unless it comes ahead."""
+        return max(0.0, self._jitter.target_ms)
 
     @property
     def present(self) -> bool:

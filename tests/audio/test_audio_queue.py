@@ -72,6 +72,7 @@ def test_the_end_of_one_sound_does_not_wait_for_the_pre_buffer_of_the_next() -> 
     assert bytes_in(queue.take(960)) == b"a" * 100
     assert queue.take(960) == []
     queue.add(second, b"b" * bytes_of(80))
+    queue.add(second, b"b" * bytes_of(80))
     assert bytes_in(queue.take(960)) == b"b" * 960
 
 

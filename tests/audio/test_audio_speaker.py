@@ -220,8 +220,8 @@ async def test_an_answer_begins_when_the_pre_buffer_is_full() -> None:
         ears.speaker.stop(0)  # by its answer, the thread has seen what came before
         await ears.hear(SpeakingStopped(0, 0))
         assert ears.card.played == b""
-        ears.speaker.play(2, sound(40))
-        ears.speaker.play(2, sound(40))
+        ears.speaker.play(2, sound(150))
+        ears.speaker.play(2, sound(150))
         await ears.hear(SpeakingStarted(2))
 
 
@@ -244,7 +244,7 @@ async def test_what_comes_late_is_learned_from_be_it_heard_to_its_end_or_not(cut
             else:
                 ears.speaker.finish(turn)
                 await ears.hear(SpeakingFinished(turn, 200))
-        assert ears.speaker.pre_buffer_ms > 150
+        assert ears.speaker.pre_buffer_ms > 100
 
 
 async def test_a_tail_shorter_than_a_period_is_heard_even_if_its_end_comes_late() -> None:
