@@ -164,9 +164,10 @@ class Flow:
     def _until_news(self, guard: int) -> float:
         """Until the rest must follow what was written, or a sound ends; by half, for the level moves in steps."""
         playout = self.playout
-        ahead = playout.remaining_frames - (guard if playout.newest is not None else 0)
+        growing = playout.newest is not None and not playout.newest.complete
+        ahead = playout.remaining_frames - (guard if growing else 0)
         if playout.next_end_frames is not None:
-            ahead = playout.next_end_frames
+            ahead = min(ahead, playout.next_end_frames)
         ahead_s = ahead / RATE_HZ
         return min(max(ahead_s, _SHORTEST_SLEEP_S), max(ahead_s / 2, _LONGEST_TAIL_SLEEP_S))
 
