@@ -169,6 +169,8 @@ def test_a_thread_that_has_enough_to_write_wakes_seldom() -> None:
     heard = spoken(jitter_buffer(), [0.0] * 60, lambda: 0.0)
     assert heard.turns <= 6 * 7 + 10  # seven times a second, and until the end is told
     assert len(heard.server.left_at_writes) <= 6 * 7
+    in_real_time = spoken(jitter_buffer(), link(random.Random(1), 1.0, 0.0, count=60), lambda: 0.0)
+    assert in_real_time.turns <= 6 * (10 + 15) + 10  # for each piece, and as it comes nearer to what waits behind it
 
 
 @pytest.mark.parametrize("seed", range(20))
