@@ -177,6 +177,7 @@ async def test_the_last_piece_and_the_end_come_together(monkeypatch: pytest.Monk
     monkeypatch.setattr(trio.lowlevel, "current_trio_token", lambda: token)
     async with running(bench):
         utterance = bench.microphone.begin(1, 0)
+        await bench.settled()  # else the sound may come before the press
         bench.device.feed(ramp(20))
         await grown(utterance, bytes_of(20))
         bench.microphone.end(1, 60)
