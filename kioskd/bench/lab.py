@@ -20,7 +20,11 @@ from kioskd.bench.plan import Plan
 from kioskd.simulator.pulse import PrivatePulse, PulseError
 
 KEY_VARIABLE = "KIOSKD_BENCH_KEY"
-_OTHERS_CAS = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # a bundle of CAs costs each client 20 ms; a kiosk sets neither
+_NOT_INHERITED = (
+    "SSL_CERT_FILE",  # a bundle of CAs costs each client 20 ms; a kiosk sets neither
+    "SSL_CERT_DIR",
+    "PYTHONDONTWRITEBYTECODE",  # a kiosk is installed with its .pyc
+)
 PATIENCE_S = 300.0  # for a process that ends by itself
 
 _SETTINGS = """\
@@ -87,7 +91,7 @@ class Lab:
     def __enter__(self) -> Lab:
         with self._stack as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kbench-")))
-            inherited = {name: value for name, value in os.environ.items() if name not in _OTHERS_CAS}
+            inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
             self._environment = {**inherited, KEY_VARIABLE: "a-key-for-loopback", "GPIOZERO_PIN_FACTORY": "mock"}
             try:
                 pulse = stack.enter_context(PrivatePulse())

@@ -58,7 +58,7 @@ def kiosk(settings_file: str) -> None:
 
 
 def openai(port: str, ca: str, microphone: str, speaker: str) -> None:
-    """The `openai` package's realtime client, connected; then with the devices that a client needs."""
+    """The `openai` package's realtime client, connected; then with devices, and with the package's helpers for them."""
     import asyncio
     import ssl
 
@@ -79,8 +79,11 @@ def openai(port: str, ca: str, microphone: str, speaker: str) -> None:
             spent_ms = cpu_ms()
             devices = _open(microphone, speaker)
             await asyncio.sleep(SETTLE_S)
-            assert all(devices)
-            _tell(spent_ms)
+            client_mb = rss_mb()
+            import openai.helpers  # its own microphone and player, and with them numpy: the extra voice-helpers
+
+            assert all((*devices, openai.helpers.Microphone))
+            _tell(spent_ms, client_mb=client_mb)
 
     asyncio.run(run())
 
@@ -94,8 +97,9 @@ def _open(microphone: str, speaker: str) -> list[object]:
     return [capture, alsaaudio.PCM(type=alsaaudio.PCM_PLAYBACK, device=speaker, **how)]
 
 
-def _tell(spent_ms: float) -> None:
-    print(f'{{"cpu_ms": {spent_ms}, "rss_mb": {rss_mb()}}}', flush=True)
+def _tell(spent_ms: float, client_mb: float | None = None) -> None:
+    memory_mb = rss_mb()
+    print(f'{{"cpu_ms": {spent_ms}, "rss_mb": {memory_mb}, "client_mb": {client_mb or memory_mb}}}', flush=True)
     os._exit(0)  # what a goodbye costs is not asked
 
 

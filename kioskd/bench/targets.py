@@ -66,12 +66,13 @@ def start_up(kiosk: Sequence[float], openai: Sequence[float], bare: Sequence[flo
     return Row("start-up", "CPU from start to READY", "ms", figure, others, bounds)
 
 
-def idle_memory(kiosk: Sequence[float], openai: Sequence[float]) -> Row:
-    """Resident MB of a connected client."""
+def idle_memory(kiosk: Sequence[float], openai: Sequence[float], client: Sequence[float]) -> Row:
+    """Resident MB of a connected client. `openai`: with the package's own helpers for sound; `client`: without them."""
     figure, other = median(kiosk), median(openai)
     bounds = (Bound("MB", figure, 47), times("openai SDK", figure, other, 0.6))
-    note = "both with a microphone and a speaker open"
-    return Row("rss", "RSS idle, connected", "MB", figure, {"openai SDK": other}, bounds, note)
+    note = "both with a microphone and a speaker open; the SDK's with its helpers for sound (voice-helpers: numpy)"
+    others = {"openai SDK": other, "SDK without helpers": median(client)}
+    return Row("rss", "RSS idle, connected", "MB", figure, others, bounds, note)
 
 
 FLAT_MB = 0.25  # what an allocator may still find: a leak of a KB a turn would show four times that
