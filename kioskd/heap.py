@@ -30,6 +30,7 @@ def keep_small() -> bool:
     """
     linecache.clearcache()  # attrs leaves the source of each method that it made there, for debuggers
     gc.freeze()
+    gc.collect()  # of what is left: by its number of objects the next search is timed
     gc.set_threshold(*_USUAL)
     try:
         mallopt = ctypes.CDLL(None).mallopt
