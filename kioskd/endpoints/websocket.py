@@ -1,8 +1,7 @@
 """A client's WebSocket over a stream (RFC 6455). The protocol is wsproto's; ours is the way of its bytes.
 
 A write is one call of the system, however many messages it holds, and a read gives every message that has come.
-trio-websocket, on the same wsproto, needs three passes of trio's scheduler for each of them, both ways: on a small
-machine that is a third of what an answer costs, and most of the time from a question's end to its commit.
+trio-websocket, on the same wsproto, needs three passes of trio's scheduler for each of them.
 """
 
 from __future__ import annotations

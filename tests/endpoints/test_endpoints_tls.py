@@ -21,6 +21,7 @@ from loopback import (
     failure,
     server,
 )
+from turns import Turns
 
 from kioskd.config.schema import Endpoint
 from kioskd.endpoints.dial import dial
@@ -211,20 +212,13 @@ async def test_a_closed_connection_says_so(ca: tuple[ssl.SSLContext, str]) -> No
 async def test_long_writes_that_the_kernel_takes_at_once_let_the_others_run(ca: tuple[ssl.SSLContext, str]) -> None:
     """A long utterance goes again in pieces, faster than the link: a cancellation has to come between."""
     ours, _ = await pair(ca)
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
+    turns = Turns()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
+        nursery.start_soon(turns.run)
         for _ in range(8):
             await ours.send_all(bytes(17_000))
         nursery.cancel_scope.cancel()
-    assert turns >= 4  # less the first and, by trio's own dice, the last
+    assert turns.count >= 4  # less the first and, by trio's own dice, the last
 
 
 async def test_a_write_that_the_kernel_takes_in_part_arrives_whole(ca: tuple[ssl.SSLContext, str]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio_websocket import ConnectionClosed as ServerClosed
 from trio_websocket import wrap_server_stream
+from turns import Turns
 from wsproto.utilities import RemoteProtocolError
 
 from kioskd.endpoints.upgrade import UpgradeCut, UpgradeRefused
@@ -133,16 +134,9 @@ async def test_a_flood_of_tiny_frames_lets_the_others_run(flood: bytes, autojump
     first = frame(BYTES, b"", last=False) if flood[0] == BYTES else b""
     flood = frame(MORE, b"", last=False) if first else flood
     socket, wire = await upgraded(first + flood * 10_000)
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
+    turns = Turns()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
+        nursery.start_soon(turns.run)
         wire.say(frame(MORE, b"end") if first else frame(TEXT, b"end"))
         while True:
             messages = await socket.get_messages()
@@ -150,7 +144,7 @@ async def test_a_flood_of_tiny_frames_lets_the_others_run(flood: bytes, autojump
             if messages[-1] in ("end", b"end"):
                 break
         nursery.cancel_scope.cancel()
-    assert turns >= 10_000 / EVENTS_MAX - 1
+    assert turns.count >= 10_000 / EVENTS_MAX - 1
 
 
 async def test_a_reader_does_not_wait_for_a_sender_that_is_stuck(autojump_clock: Any) -> None:
