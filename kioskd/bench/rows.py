@@ -60,7 +60,8 @@ def idle(lab: Lab, rounds: int) -> list[Row]:
     """The kiosk beside a loop that does nothing but drain a microphone."""
     if lab.no_sound:
         return [targets.missing("idle", lab.no_sound)]
-    costs: dict[str, list[float]] = {"kiosk": [], "drain": [], "server": []}
+    costs: dict[str, list[float]] = {"kiosk": [], "drain": []}
+    server: list[float] = []
     with lab.client("kiosk", profile="idle") as kiosk, lab.client("drain") as drain:
         kiosk.order("idle", 2)
         for _ in range(rounds):
@@ -68,26 +69,26 @@ def idle(lab: Lab, rounds: int) -> list[Row]:
                 spent = client.order("idle", IDLE_S)
                 costs[client.kind].append(spent["cpu_ms"] / spent["s"])
                 if client is kiosk:
-                    costs["server"].append(spent["server_ms"] / spent["s"])
-    return [targets.idle_cpu(costs["kiosk"], costs["drain"], costs["server"])]
+                    server.append(spent["server_ms"] / spent["s"])
+    return [targets.idle_cpu(costs["kiosk"], costs["drain"], server)]
 
 
 def conversation(lab: Lab, rounds: int) -> list[Row]:
     """Talking and answering: the whole client with a sound card, and beside it the wire alone."""
     note = "wire alone: no sound card, chunks come by a timer, answers go nowhere; told, not judged"
-    wire = _costs(lab, rounds, sound=False)
-    del wire["server"]
+    wire, _ = _costs(lab, rounds, sound=False)
     rows = [targets.conversation(f"{name} (wire alone)", wire[name], note, judged=False) for name in wire]
     if lab.no_sound:
         return [*(targets.missing(name, lab.no_sound) for name in wire), *rows]
-    whole = _costs(lab, rounds, sound=True)
-    server = statistics.median(whole.pop("server")["kiosk"])
-    note = f"whole clients, each without a sound server's threads in its process (the kiosk's take {server:.1f} more)"
+    whole, server_ms = _costs(lab, rounds, sound=True)
+    note = f"whole clients, each without a sound server's threads in its process (the kiosk's: {server_ms:.1f})"
     return [*(targets.conversation(name, whole[name], note) for name in whole), *rows]
 
 
-def _costs(lab: Lab, rounds: int, sound: bool) -> dict[str, dict[str, list[float]]]:
-    costs: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in ("talking", "answering", "server")}
+def _costs(lab: Lab, rounds: int, sound: bool) -> tuple[dict[str, dict[str, list[float]]], float]:
+    """(ms per second of sound, by row and client; what a sound server's threads take in the kiosk besides)."""
+    costs: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in ("talking", "answering")}
+    server: list[float] = []
     with ExitStack() as stack:
         profile = "conversation" if sound else "conversation-wire"
         clients = {
@@ -105,8 +106,8 @@ def _costs(lab: Lab, rounds: int, sound: bool) -> dict[str, dict[str, list[float
                 costs["talking"][name].append(spent["talk_ms"] / spent["talk_s"])
                 costs["answering"][name].append(spent["answer_ms"] / spent["answer_s"])
                 if name == "kiosk":
-                    costs["server"][name].append(spent["server_ms"] / (spent["talk_s"] + spent["answer_s"]))
-    return costs
+                    server.append(spent["server_ms"] / (spent["talk_s"] + spent["answer_s"]))
+    return costs, statistics.median(server)
 
 
 def _check_length(client: Client, spent: dict[str, float]) -> None:
