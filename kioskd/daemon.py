@@ -14,6 +14,7 @@ from kioskd.audio.hands_free import SilenceWatch
 from kioskd.audio.last_answer import LONGEST_MS, LastAnswer
 from kioskd.audio.ports import Microphone, Speaker
 from kioskd.audio.sound_check import Outcome, SoundCheck
+from kioskd.audio.utterance import Utterance
 from kioskd.audio.verdict import Report, with_tail
 from kioskd.config.schema import Audio, Conversation, DoublePress, Settings
 from kioskd.dialogue import effects as f
@@ -40,7 +41,7 @@ from kioskd.dialogue.events import (
 )
 from kioskd.dialogue.kiosk import Kiosk
 from kioskd.dialogue.scene import Scene
-from kioskd.endpoints.port import Again, Endpoint, LinkStatus, Utterance
+from kioskd.endpoints.port import Again, Endpoint, LinkStatus
 from kioskd.health.vitals import Reading
 from kioskd.own_words import OwnWords, SpokenVerdict, Words
 from kioskd.parts import LIMITS_S, Parts

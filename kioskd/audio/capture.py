@@ -1,6 +1,6 @@
 """The capture thread: it alone opens, reads and closes the microphone, and never waits without a timeout.
 
-Idle it wakes two or three times a second and drains the device into the pre-roll ring; while an utterance is recorded,
+Idle it wakes every 800 ms and drains the device into the pre-roll ring; while an utterance is recorded,
 when a network chunk is whole; at its beginning and end, every period. Commands come in through a deque and an eventfd,
 so that a press acts at once. Sound is examined and cleaned a network chunk at a time.
 """
@@ -21,16 +21,14 @@ from kioskd.audio.outage import Outage
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of
 from kioskd.audio.priority import be_prompt
 from kioskd.audio.ring import PreRollRing
-from kioskd.audio.utterance import Utterance
+from kioskd.audio.utterance import FIRST_CHUNK_MS, Utterance
 from kioskd.audio.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
 
 BUFFER_PERIODS = 8
-SHORTEST_BUFFER_MS = 1000  # an idle thread sleeps for less than half of it; gaps of 85 ms more were seen under load
-LONGEST_SLEEP_S = 0.4  # each wake-up costs more than its work; the heartbeat shows them
-FIRST_CHUNK_BYTES = bytes_of(20)  # soon on the wire
-CHUNK_BYTES = bytes_of(100)  # then few messages: each costs the event loop two passes
+SHORTEST_BUFFER_MS = 2000  # an idle thread sleeps for less than half of it; gaps of 85 ms more were seen under load
+LONGEST_SLEEP_S = 0.8  # each wake-up costs more than its work; the heartbeat shows them
 EXAMINED_EVERY_S = 5.0  # while nothing is recorded; what drifts with a card's warmth takes minutes
 STALLED_AFTER_S = 3.0  # a healthy device gives its first sound within a second, even over Bluetooth
 TELL_FIRST_S = 0.05  # to close a device of a dead sound server takes 30 s, and pyalsaaudio stops all of Python for it
@@ -46,7 +44,8 @@ class _Recording:
     """The utterance at hand, and what of it was not handed over yet."""
 
     utterance: Utterance
-    chunk_bytes: int = FIRST_CHUNK_BYTES
+    handed_over: bool = False
+    """Some of it, at least."""
     pending: bytearray = field(factory=bytearray)
     post_roll_bytes: int | None = None
     """Bytes to record yet; None while the button is down."""
@@ -57,9 +56,21 @@ class _Recording:
     """Of the utterance, so far."""
 
     @property
-    def urgent(self) -> bool:
+    def chunk_bytes(self) -> int:
+        """How much is handed over at once."""
+        return bytes_of(self.utterance.chunk_ms if self.handed_over else FIRST_CHUNK_MS)
+
+    def urgent(self, period_bytes: int) -> bool:
         """Each period counts: for the first chunk, and for the end."""
-        return self.chunk_bytes == FIRST_CHUNK_BYTES or self.post_roll_bytes is not None
+        return not self.handed_over or (self.post_roll_bytes is not None and self.post_roll_bytes <= 2 * period_bytes)
+
+    def nap_s(self, period_s: float) -> float:
+        """How long nothing of it need be read."""
+        if self.post_roll_bytes is not None:
+            return self.post_roll_bytes / FRAME_BYTES / RATE_HZ - 2 * period_s
+        missing_s = (self.chunk_bytes - len(self.pending)) / FRAME_BYTES / RATE_HZ
+        # It comes period by period, and never on the dot: half of one later it is there.
+        return max(missing_s, period_s) + period_s / 2
 
 
 @define(eq=False, repr=False)
@@ -158,18 +169,16 @@ class Capture:
     def _wait(self) -> None:
         if self.commands:
             return
+        recording = self._recording
         if self._pcm is None:
             self.wakeup.wait(min(LONGEST_SLEEP_S, self.outage.retry_at - self.clock()))
-        elif self._recording is not None and self._recording.urgent:
+        elif recording is not None and recording.urgent(self._pcm.period_frames * FRAME_BYTES):
             self._pcm.wait(LONGEST_SLEEP_S * 1000)
         else:
-            period_frames = self._pcm.period_frames
-            longest_s = self._sound_at + STALLED_AFTER_S - self.clock()
-            if self._recording is not None:
-                missing = self._recording.chunk_bytes - len(self._recording.pending)
-                longest_s = min(longest_s, max(missing // FRAME_BYTES, period_frames) / RATE_HZ)
-            # It comes period by period, and never on the dot: half of one later it is there.
-            longest_s = max(longest_s, 0.0) + period_frames / 2 / RATE_HZ
+            period_s = self._pcm.period_frames / RATE_HZ
+            longest_s = max(self._sound_at + STALLED_AFTER_S - self.clock(), 0.0) + period_s / 2
+            if recording is not None:
+                longest_s = min(longest_s, recording.nap_s(period_s))
             self.wakeup.wait(min(longest_s, LONGEST_SLEEP_S, self._pcm.buffer_frames / RATE_HZ / 2))
 
     def _drain(self, pcm: CaptureDevice) -> None:
@@ -293,7 +302,7 @@ class Capture:
     def _hand_over(self, recording: _Recording) -> None:
         if recording.pending:
             self.listener.captured(recording.utterance, self._rest_of(recording))
-            recording.chunk_bytes = CHUNK_BYTES
+            recording.handed_over = True
 
     def _rest_of(self, recording: _Recording) -> bytes:
         """What was not handed over yet, cleaned; a voice teaches nothing about what is constant."""

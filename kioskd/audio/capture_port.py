@@ -84,7 +84,7 @@ class Vitals:
     """How the thread is, for the watchdog and the owner: written by the thread, read anywhere."""
 
     heartbeat: float = 0.0
-    """When the thread last turned, on the monotonic clock: at most 0.4 s ago."""
+    """When the thread last turned, on the monotonic clock: at most 0.8 s ago."""
     moved_at: float = 0.0
     """When sound last came, or the device was opened, or an attempt to open it failed."""
     frames: int = 0

@@ -15,12 +15,10 @@ from kioskd.audio.level import rms_level
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ, bytes_of, ms_of
 from kioskd.audio.ports import MicrophoneEvent, SpeakerEvent
 from kioskd.audio.queue import PlaybackQueue, Sound, size_of, sounds_of
-from kioskd.audio.utterance import Utterance
+from kioskd.audio.utterance import FIRST_CHUNK_MS, Utterance
 from kioskd.dialogue.effects import Sign
 from kioskd.dialogue.events import UtteranceEnded
 
-_FIRST_CHUNK_MS = 20
-_CHUNK_MS = 100
 _BLOCK_BYTES = bytes_of(20)
 _LATE_S = 0.05  # a gap beyond this is no jitter of the scheduler: the speaker was silent
 _LONGEST_PRESS_MS = 600_000  # the settings allow no longer utterance (conversation.max_utterance_s)
@@ -33,7 +31,7 @@ class _Press:
 
     utterance: Utterance
     began_at: float
-    next_chunk_bytes: int = bytes_of(_FIRST_CHUNK_MS)
+    next_chunk_bytes: int = bytes_of(FIRST_CHUNK_MS)
     end_bytes: int | None = None
     """Where it ends, once that is known."""
 
@@ -124,7 +122,7 @@ class WavMicrophone:
     def _deliver(self, press: _Press) -> None:
         begin, end = press.utterance.size, press.due_bytes
         if end == press.next_chunk_bytes:
-            press.next_chunk_bytes += bytes_of(_CHUNK_MS)
+            press.next_chunk_bytes += bytes_of(press.utterance.chunk_ms)
         self._newest = self._pcm[begin:end].ljust(end - begin, b"\0")
         press.utterance.append(self._newest)
         if end >= len(self._pcm):

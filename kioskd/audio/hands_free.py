@@ -13,12 +13,15 @@ from kioskd.audio.pcm import bytes_of
 from kioskd.config.schema import Conversation
 from kioskd.dialogue.events import FellSilent
 
-LOOK_EVERY_S = 0.05  # sound comes in pieces of 100 ms; a silence of 900 ms is told 50 ms late at most
+LOOK_EVERY_S = 0.05  # sound comes in pieces of 100 ms then; a silence of 900 ms is told 50 ms late at most
 BLOCK_MS = 20
 
 
 class Growing(Protocol):
     """What it needs to know of an utterance."""
+
+    followed: bool
+    """It is to grow in short pieces."""
 
     @property
     def turn(self) -> int:
@@ -49,6 +52,7 @@ class SilenceWatch:
     def watch(self, utterance: Growing) -> None:
         """Listen to this utterance, from its beginning -> `FellSilent`, once, unless it ends before."""
         self._utterance = utterance
+        utterance.followed = True
         self._cursor = 0
         self._endpointer = Endpointer(self._settings.endpoint_silence_ms, self._settings.no_speech_ms)
         self._changed.set()

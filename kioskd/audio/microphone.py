@@ -46,8 +46,10 @@ class AlsaMicrophone:
         max_utterance_ms: int,
         clock: Callable[[], float] = time.monotonic,
         open_device: OpenDevice | None = None,
+        new_wakeup: Callable[[], Wakeup] = Wakeup,
     ) -> None:
         """Keep up to `pre_roll_max_ms` from before a press; utterances of `max_utterance_ms` of speech at most."""
+        self._new_wakeup = new_wakeup
         self._settings = settings
         self._adjusts_channel = open_device is None
         self._pre_roll_max_bytes = bytes_of(pre_roll_max_ms)
@@ -96,7 +98,7 @@ class AlsaMicrophone:
     async def run(self, report: Callable[[MicrophoneEvent], None]) -> None:
         """Hold the device open, reopen it whenever it is lost, until cancelled. Raises what the thread died of."""
         self._report = report
-        wakeup = Wakeup()
+        wakeup = self._new_wakeup()
         gateway = _Gateway(self, trio.lowlevel.current_trio_token())
         self._capture = capture = Capture(
             device=self._settings.microphone,

@@ -51,12 +51,13 @@ class Playback:
     """The sound of a sign; called in the thread."""
     _latency_of: Callable[[int | None], float] = lambda card: 0.0
     """How long sound is under way behind this card, in ms; called in the thread."""
+    _wakeup: threading.Event = field(factory=threading.Event)
+    """What the thread sleeps on."""
     heartbeat: float = field(init=False)
     _ledger: Ledger = field(init=False)
     _flow: Flow = field(init=False)
     _outage: Outage = field(factory=lambda: Outage(Fault.SPEAKER), init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
-    _wakeup: threading.Event = field(factory=threading.Event, init=False)
     _commands: deque[Callable[[], None]] = field(factory=deque, init=False)  # bounded by speaker.MAX_ANSWER_MS
     _stopping: bool = field(default=False, init=False)
     _card: int | None = field(default=None, init=False)

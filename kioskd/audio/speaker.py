@@ -47,6 +47,7 @@ class AlsaSpeaker:
         loudness: Loudness | None = None,
         sound_of: Callable[[Sign], bytes] = earcon,
         latency_of: Callable[[int | None], float] = lambda card: 0.0,
+        new_wakeup: Callable[[], threading.Event] = threading.Event,
     ) -> None:
         """Nothing is opened before `run`; what is given until then is played first."""
         self._settings = settings
@@ -66,6 +67,7 @@ class AlsaSpeaker:
             loudness=loudness or Loudness(settings),
             sound_of=sound_of,
             latency_of=latency_of,
+            wakeup=new_wakeup(),
         )
 
     def adjust(self, settings: Settings) -> None:

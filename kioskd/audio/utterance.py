@@ -9,6 +9,10 @@ from kioskd.audio.pcm import FRAME_BYTES, ms_of
 
 log = logging.getLogger(__name__)
 
+FIRST_CHUNK_MS = 20  # soon on the wire
+CHUNK_MS = 240  # then few messages: each wakes two threads, and costs the event loop two passes
+FOLLOWED_CHUNK_MS = 100
+
 
 class Utterance:
     """s16le mono at 24 kHz, growing until `end`. All methods are called in the trio thread.
@@ -23,6 +27,8 @@ class Utterance:
         self._pcm = bytearray()
         self.began_at = float("inf")
         """When its first frame was heard, on the monotonic clock: the earliest that any piece of it allows."""
+        self.followed = False
+        """Somebody listens along for its end, and would notice it late if it grew in long pieces."""
         self._ended = False
         self._full = False
         self._on_growth: Callable[[], None] | None = None
@@ -41,6 +47,11 @@ class Utterance:
     def duration_ms(self) -> int:
         """Whole ms recorded so far."""
         return ms_of(len(self._pcm))
+
+    @property
+    def chunk_ms(self) -> int:
+        """How long the pieces are in which it grows, behind the first. May be asked in any thread."""
+        return FOLLOWED_CHUNK_MS if self.followed else CHUNK_MS
 
     @property
     def ended(self) -> bool:

@@ -167,7 +167,7 @@ class Audio:
     speaker: str = "default"
     microphone_channel: int | None = field(default=None, metadata={"within": (0, 7)})
     period_frames: int = within(120, 4800, 480)
-    buffer_ms: int = within(20, 2000, 320)
+    buffer_ms: int = within(20, 2000, 800)
     volume: int = within(0, 100, 80)
     volume_ceiling: int = within(0, 100, 100)
     night: Night | None = None

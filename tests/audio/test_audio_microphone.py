@@ -14,12 +14,13 @@ import trio
 
 from kioskd.audio.arrays import np
 from kioskd.audio.errors import DeviceLostError, DeviceMissingError, Direction
+from kioskd.audio.hands_free import SilenceWatch
 from kioskd.audio.microphone import AlsaMicrophone
-from kioskd.audio.pcm import bytes_of
+from kioskd.audio.pcm import RATE_HZ, bytes_of
 from kioskd.audio.ports import MicrophoneEvent
 from kioskd.audio.utterance import Utterance
 from kioskd.audio.wakeup import Wakeup
-from kioskd.config.schema import Audio
+from kioskd.config.schema import Audio, Conversation
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised, UtteranceEnded
 
 PERIOD = bytes_of(20)
@@ -196,18 +197,58 @@ async def test_the_ring_reaches_no_further_back_than_it_may() -> None:
         assert utterance.since(0) == ramp(900)[-bytes_of(500) :]
 
 
-async def test_chunks_are_one_of_20_ms_and_then_of_100_ms() -> None:
+@pytest.mark.parametrize(("followed", "sizes_ms"), [(False, [20, 260, 500]), (True, [20, 120, 220, 320, 420, 520])])
+async def test_chunks_are_one_of_20_ms_and_then_long_ones_or_shorter_where_somebody_listens_along(
+    followed: bool, sizes_ms: list[int]
+) -> None:
     async with running(Bench()) as bench:
         utterance = bench.microphone.begin(1, 0)
+        if followed:
+            SilenceWatch(Conversation()).watch(utterance)
         await bench.settled()
         sizes: list[int] = []
         utterance.subscribe(lambda: sizes.append(utterance.size))
-        for period in range(13):
+        for period in range(27):
             bench.device.feed(ramp(20, start=period))
             await bench.settled()
-        assert sizes == [bytes_of(20), bytes_of(120), bytes_of(220)]
+        assert sizes == [bytes_of(ms) for ms in sizes_ms]
         bench.microphone.end(1, 0)
-        assert await bench.events.receive() == UtteranceEnded(1, 260)
+        assert await bench.events.receive() == UtteranceEnded(1, 540)
+
+
+async def test_the_post_roll_is_slept_through_but_for_its_last_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps, bench = watched_naps(monkeypatch), Bench()
+    bench.device.buffer_frames = 48_000
+    async with running(bench):
+        bench.device.feed(ramp(20))
+        await bench.settled()
+        bench.microphone.begin(1, 20)
+        await bench.settled()
+        naps.clear()
+        bench.microphone.end(1, 200)
+        await bench.settled()
+        period_s = bench.device.period_frames / RATE_HZ
+        assert max(naps) == pytest.approx(0.2 - 2 * period_s)
+        bench.device.feed(ramp(196, start=2))
+        await bench.settled()
+        naps.clear()
+        await bench.settled()
+        assert max(naps) <= period_s, "from here on the device itself wakes the thread"
+        bench.device.feed(ramp(4, start=3))
+        assert await bench.events.receive() == UtteranceEnded(1, 220)
+
+
+def watched_naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the capture thread meant to sleep each time; it sleeps a moment."""
+    naps: list[float] = []
+    wait = Wakeup.wait
+
+    def nap(wakeup: Wakeup, timeout_s: float) -> None:
+        naps.append(timeout_s)
+        wait(wakeup, min(timeout_s, 0.005))
+
+    monkeypatch.setattr(Wakeup, "wait", nap)
+    return naps
 
 
 async def test_without_pre_roll_nothing_from_before_the_press_is_recorded() -> None:
@@ -348,20 +389,13 @@ async def test_a_device_that_stalls_in_the_post_roll_keeps_nobody_waiting() -> N
 
 
 async def test_long_naps_make_no_stall_noticed_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    naps: list[float] = []
-    wait = Wakeup.wait
-
-    def nap(wakeup: Wakeup, timeout_s: float) -> None:
-        naps.append(timeout_s)
-        wait(wakeup, min(timeout_s, 0.005))
-
-    monkeypatch.setattr(Wakeup, "wait", nap)
+    naps = watched_naps(monkeypatch)
     bench = Bench()
-    bench.device.buffer_frames = 24_000
+    bench.device.buffer_frames = 48_000
     async with running(bench):
         bench.device.feed(ramp(20))
         await bench.settled()
-        assert naps[-1] == 0.4
+        assert naps[-1] == 0.8
         bench.now += 2.9
         await bench.settled()
         assert naps[-1] == pytest.approx(0.1, abs=0.002)
