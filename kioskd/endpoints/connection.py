@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import trio
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.endpoints.alarm import Alarm
+from kioskd.endpoints.gathering import with_sound_joined
 from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.toolbox import Toolbox, ToolCall
@@ -151,11 +152,16 @@ class Connection:
         """Wait for nothing but the socket: a full queue would stop the pongs. What comes behind the end is nobody's."""
         try:
             while True:
-                for message in await self._socket.get_messages():
-                    if not self.stopping:
-                        self._pass_on(self.session.receive(message))
+                events = self._understood(await self._socket.get_messages())
+                self._pass_on(with_sound_joined(events) if self._socket.gathered else events)
         except ConnectionClosed as closed:
             self.fail(failure_of_close(closed.reason))
+
+    def _understood(self, messages: Iterable[str | bytes]) -> Iterator[SessionEvent]:
+        """One by one: what a message brings about may stop all."""
+        for message in messages:
+            if not self.stopping:
+                yield from self.session.receive(message)
 
     async def _ping(self) -> None:
         timeout_s = self._settings.ping_timeout_s

@@ -1,4 +1,4 @@
-"""When to look at what the endpoint sends: at once, or, of an answer that is well ahead, ten times a second. PURE.
+"""When to look at what the endpoint sends: at once, or, of an answer that is well ahead, five times a second. PURE.
 
 An answer comes several times faster than it is heard. Each look at the wire costs the same, whether one piece of sound
 waits there or ten, and on a small machine that is most of what an answer costs.
@@ -7,14 +7,18 @@ waits there or ten, and on a small machine that is most of what an answer costs.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
-NAP_S = 0.1  # a ping or a close frame may wait that long; the kernel keeps it meanwhile
-AHEAD_S = 0.5  # of sound in store when the wire is left alone: several naps, and the link's jitter
+from kioskd.dialogue.events import AnswerAudio
+from kioskd.realtime.events import Saying, SessionEvent
+
+NAP_S = 0.18  # a ping or a close frame may wait that long; what five times real time brings meanwhile fits a read
+AHEAD_S = 0.5  # of sound in store when the wire is left alone: more than a nap, and the link's jitter
 BYTES_PER_S = 66_000  # of an answer on the wire: 24,000 frames of 2 bytes in base64, and their frames of JSON
 _SOUND_BYTES = 2000  # whatever is shorter is no sound, and may be what somebody waits for
-_MORE_BYTES = 49_152  # so much at once: there is more
+_MORE_BYTES = 61_440  # so much at once: there is more
 _PAUSE_S = 0.3  # after it something new begins: nothing of it is in store
 
 
@@ -37,3 +41,30 @@ class Gathering:
     def nap_s(self, now: float) -> float:
         """How long to leave the wire alone: more than 0 only after sound, while half a second of it is in store."""
         return NAP_S if _SOUND_BYTES <= self._size < _MORE_BYTES and self._heard_at - now >= AHEAD_S else 0.0
+
+
+def with_sound_joined(events: Iterable[SessionEvent]) -> Iterator[SessionEvent]:
+    """What had time to gather: each stretch of a turn's sound in one piece, behind the text that came amid it.
+
+    All else keeps its place.
+    """
+    sound: list[AnswerAudio] = []
+    for event in events:
+        if isinstance(event, Saying):
+            yield event
+        elif isinstance(event, AnswerAudio) and (not sound or event.turn == sound[0].turn):
+            sound.append(event)
+        else:
+            yield from _joined(sound)
+            sound = []
+            if isinstance(event, AnswerAudio):
+                sound.append(event)
+            else:
+                yield event
+    yield from _joined(sound)
+
+
+def _joined(sound: list[AnswerAudio]) -> Iterator[AnswerAudio]:
+    if sound:
+        pcm = b"".join(piece.pcm for piece in sound)
+        yield AnswerAudio(sound[0].turn, pcm, sum(piece.duration_ms for piece in sound))

@@ -63,6 +63,8 @@ class WebSocket:
     _message_bytes_max: int
     answer: bytearray = field(factory=bytearray, init=False)
     """What has come of the upgrade's answer, until it is accepted."""
+    gathered: bool = field(default=False, init=False)
+    """What was read last had time to gather: half a second of sound, at least, had come before it."""
     _protocol: WSConnection = field(factory=lambda: WSConnection(ConnectionType.CLIENT), init=False)
     _sending: trio.Lock = field(factory=trio.Lock, init=False)
     _receiving: trio.Lock = field(factory=trio.Lock, init=False)
@@ -220,6 +222,7 @@ class WebSocket:
     async def _receive(self) -> None:
         """Wait for more bytes; of an answer that is well ahead, let them gather (see `gathering`)."""
         nap_s = self._gathering.nap_s(trio.current_time())
+        self.gathered = nap_s > 0
         if nap_s:
             await trio.sleep(nap_s)
         try:

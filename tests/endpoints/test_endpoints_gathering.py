@@ -1,13 +1,19 @@
-"""When sound is left to gather on the wire, and when each piece counts."""
+"""When sound is left to gather on the wire, when each piece counts, and how it goes on from there."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kioskd.endpoints.gathering import AHEAD_S, BYTES_PER_S, NAP_S, Gathering
+from kioskd.dialogue.events import AnswerAudio
+from kioskd.endpoints.gathering import AHEAD_S, BYTES_PER_S, NAP_S, Gathering, with_sound_joined
+from kioskd.realtime.events import Oddity, Saying, SessionEvent
 
 DELTA = BYTES_PER_S // 10  # 100 ms of sound
+SIZE = st.integers(1, 8)
 
 
 def test_an_answer_that_comes_as_it_is_heard_is_never_left_waiting() -> None:
@@ -61,4 +67,33 @@ def test_the_speaker_always_has_several_naps_in_store(reads: list[tuple[float, i
         came += size
         if wire.nap_s(now):
             assert came / BYTES_PER_S - (now - since) <= wire._heard_at - now + 1e-6
-            assert came / BYTES_PER_S >= AHEAD_S - 1e-6 >= 4 * NAP_S
+            assert came / BYTES_PER_S >= AHEAD_S - 1e-6 >= 2.5 * NAP_S
+
+
+SOUND = st.builds(lambda turn, size: AnswerAudio(turn, bytes([size]) * size, size / 2), st.integers(1, 2), SIZE)
+OTHERS = st.one_of(st.builds(Saying, st.integers(1, 2), st.text(max_size=3)), st.builds(Oddity, st.text(max_size=3)))
+
+
+@given(st.lists(st.one_of(SOUND, OTHERS), max_size=30))
+def test_joined_sound_is_the_same_and_nothing_but_text_overtakes_it(events: list[SessionEvent]) -> None:
+    joined = list(with_sound_joined(events))
+    assert [event for event in joined if isinstance(event, Saying)] == [e for e in events if isinstance(e, Saying)]
+    assert spelled(joined) == spelled(events)
+    rest = [event for event in joined if not isinstance(event, Saying)]
+    assert not [
+        (one, next_one)
+        for one, next_one in pairwise(rest)
+        if isinstance(one, AnswerAudio) and isinstance(next_one, AnswerAudio) and one.turn == next_one.turn
+    ], "neighbours that could have been one"
+
+
+def spelled(events: Iterable[SessionEvent]) -> list[object]:
+    """All but the text, with sound byte by byte; each byte knows its turn."""
+    said: list[object] = []
+    for event in events:
+        if isinstance(event, AnswerAudio):
+            assert event.duration_ms == len(event.pcm) / 2
+            said += [(event.turn, byte) for byte in event.pcm]
+        elif not isinstance(event, Saying):
+            said.append(event)
+    return said

@@ -65,6 +65,18 @@ async def test_it_connects_sets_up_and_answers(autojump_clock, start):
     assert "openai-beta" not in connection.headers
 
 
+async def test_an_answer_that_is_well_ahead_is_passed_on_in_few_pieces(autojump_clock, start):
+    answer = bytes(range(1, 251)) * (5000 * MS // 250)
+    endpoint, reports = start(FakePeer(answer=lambda _: answer))
+    await reports.until(LinkChanged, link=Link.UP)
+    await ask(endpoint, 1)
+    assert (await reports.until(AnswerEnded)).ending is Ending.COMPLETE
+    assert reports.sound(1) == answer
+    pieces = [event.duration_ms for event in reports.of(AnswerAudio)]
+    assert pieces[:5] == [100] * 5, "its first half second counts"
+    assert len(pieces) < 15, "of the 50 that came"
+
+
 async def test_the_beta_header_is_sent_only_where_it_is_wanted(autojump_clock, start):
     peer = FakePeer()
     start(peer, evolve(SETTINGS, dialect=Dialect.BETA))
