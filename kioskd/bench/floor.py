@@ -11,7 +11,7 @@ from base64 import b64encode
 
 from kioskd.bench.frames import TEXT, FrameReader, masked_frame
 from kioskd.bench.plan import Plan
-from kioskd.bench.process import own_cpu_ms
+from kioskd.bench.process import Meter
 from kioskd.bench.sound import Microphone, Speaker, said
 
 UPDATE = b'{"type":"session.update","session":{"type":"realtime","audio":{"input":{"turn_detection":null}}}}'
@@ -45,17 +45,17 @@ class Floor:
 
     def turn(self, talk_s: float) -> dict[str, float]:
         """Ask and hear the answer out; CPU ms, and seconds of sound, of both."""
-        before = own_cpu_ms()
+        meter = Meter()
         for chunk in self._microphone.chunks(talk_s):
             encoded = binascii.b2a_base64(chunk, newline=False)
             self._wire.sendall(masked_frame(b'{"type":"input_audio_buffer.append","audio":"' + encoded + b'"}'))
         self._wire.sendall(masked_frame(_COMMIT))
-        asked = own_cpu_ms()
+        (talk_ms, _), meter = meter.spent(), Meter()
         self._wire.sendall(masked_frame(_CREATE))
         pieces = self._until(b'"response.done"')
         self._speaker.play_all(pieces)
         answer_s = sum(map(len, pieces)) / said(1)
-        return {"talk_ms": asked - before, "talk_s": talk_s, "answer_ms": own_cpu_ms() - asked, "answer_s": answer_s}
+        return {"talk_ms": talk_ms, "talk_s": talk_s, "answer_ms": meter.spent()[0], "answer_s": answer_s}
 
     def _until(self, kind: bytes) -> list[bytes]:
         """The sound that comes before an event of this kind, which stands at the beginning of its text."""

@@ -1,7 +1,7 @@
-"""An hour of talk in a minute or two: the whole daemon over TLS, its clock accelerated, its devices virtual.
+"""An hour of talk in two minutes: the whole daemon over TLS, its clock accelerated, its devices virtual.
 
 `python -m kioskd.bench.hour PLAN MINUTES` prints the memory when idle, then after each minute of the kiosk's time. Both
-audio threads are real; their devices move sound at the accelerated pace.
+audio threads are real; they nap and their devices move sound at the accelerated pace.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 import select
 import sys
+import threading
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ from kioskd import heap
 from kioskd.audio.microphone import AlsaMicrophone
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
 from kioskd.audio.speaker import AlsaSpeaker
+from kioskd.audio.wakeup import Wakeup
 from kioskd.bench.canned import voice
 from kioskd.bench.plan import Plan
 from kioskd.bench.process import rss_mb
@@ -33,7 +35,7 @@ from kioskd.dialogue.events import Link, Pressed, Released
 
 RATE = 40.0  # so much shorter are the kiosk's seconds
 BLOCK_MS = 100
-SPEAKER_BUFFER_S = 10.0  # a quarter of a second of the thread's own time
+SPEAKER_BUFFER_S = 10.0  # a quarter of a second of this machine's own time
 KEPT_S = 0.5  # of what nobody read in time: as much as a real device keeps, or blocks would be of a size that never is
 TALK_S = 3.0
 PATIENCE_S = 1000.0  # of the kiosk's time: the machine may be busy
@@ -43,6 +45,22 @@ IDLE_S = 60.0  # before the first press
 def now() -> float:
     """The devices' clock."""
     return time.monotonic() * RATE
+
+
+class HurriedWakeup(Wakeup):
+    """For the capture thread."""
+
+    def wait(self, timeout_s: float) -> None:
+        """So long by the accelerated clock."""
+        super().wait(timeout_s / RATE)
+
+
+class HurriedEvent(threading.Event):
+    """For the playback thread."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """So long by the accelerated clock."""
+        return super().wait(None if timeout is None else timeout / RATE)
 
 
 @define(eq=False)
@@ -142,9 +160,14 @@ async def run(plan: Plan, minutes: int) -> None:
         settings.endpoints[0], open_timeout_s=120, setup_timeout_s=120, ping_timeout_s=300, close_timeout_s=60
     )
     microphone = AlsaMicrophone(
-        settings.audio, talk.pre_roll_ms, int(talk.max_utterance_s * 1000), now, lambda *_: VirtualMicrophone()
+        settings.audio,
+        talk.pre_roll_ms,
+        int(talk.max_utterance_s * 1000),
+        now,
+        lambda *_: VirtualMicrophone(),
+        HurriedWakeup,
     )
-    speaker = AlsaSpeaker(settings.audio, now, lambda *_: VirtualSpeaker())
+    speaker = AlsaSpeaker(settings.audio, now, lambda *_: VirtualSpeaker(), new_wakeup=HurriedEvent)
     panel = _NoPanel()
     daemon = Daemon(talk, microphone, speaker, panel, build_endpoint([endpoint], talk))
     async with trio.open_nursery() as nursery:

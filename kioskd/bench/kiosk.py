@@ -18,7 +18,7 @@ from kioskd.audio.speaker import AlsaSpeaker
 from kioskd.bench.canned import voice
 from kioskd.bench.control import Control
 from kioskd.bench.plan import Plan
-from kioskd.bench.process import own_cpu_ms, sound_server_ms
+from kioskd.bench.process import Meter
 from kioskd.bench.silent import SilentSpeaker
 from kioskd.composition import TurnLog, build_endpoint
 from kioskd.config.load import load
@@ -155,20 +155,21 @@ class Kiosk:
         if self._plan.has_sound:
             await trio.sleep(RING_S)
             rolls_s += self.talk.pre_roll_ms / 1000
-        self._answer_ms, gaps, server, before = 0.0, self._gaps, sound_server_ms(), own_cpu_ms()
+        self._answer_ms, gaps, meter = 0.0, self._gaps, Meter()
         self.daemon.post(Pressed())
         await trio.sleep(max(HOLD_S, talk_s - rolls_s))
         self.daemon.post(Released())
         await self.state(State.THINKING)
         await trio.sleep(LATE_S)
-        asked = own_cpu_ms()
+        (talk_ms, talk_server_ms), meter = meter.spent(), Meter()
         await self.ready()
+        answer_ms, answer_server_ms = meter.spent()
         return {
-            "talk_ms": asked - before,
+            "talk_ms": talk_ms,
             "talk_s": self._said_ms / 1000,
-            "answer_ms": own_cpu_ms() - asked,
+            "answer_ms": answer_ms,
             "answer_s": self._answer_ms / 1000,
-            "server_ms": sound_server_ms() - server,
+            "server_ms": talk_server_ms + answer_server_ms,
             "gaps": self._gaps - gaps,
         }
 

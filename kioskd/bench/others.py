@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from kioskd.bench.plan import Plan
-from kioskd.bench.process import own_cpu_ms
+from kioskd.bench.process import Meter
 from kioskd.bench.sound import Microphone, Speaker, said
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class AsyncClient:
 
     async def turn(self, talk_s: float) -> dict[str, float]:
         """Ask and hear the answer out; CPU ms, and seconds of sound, of both."""
-        before = own_cpu_ms()
+        meter = Meter()
         async for chunk in self._chunks(talk_s):
             await self._wire.append(chunk)
         await self._wire.ask()
-        asked, size = own_cpu_ms(), 0
+        (talk_ms, _), meter, size = meter.spent(), Meter(), 0
         async for piece in self._wire.answer():
             size += len(piece)
             self._speaker.play(piece)
@@ -59,12 +59,7 @@ class AsyncClient:
         else:
             await asyncio.sleep(self._speaker.remaining_s)
             self._speaker.forget()
-        return {
-            "talk_ms": asked - before,
-            "talk_s": talk_s,
-            "answer_ms": own_cpu_ms() - asked,
-            "answer_s": size / said(1),
-        }
+        return {"talk_ms": talk_ms, "talk_s": talk_s, "answer_ms": meter.spent()[0], "answer_s": size / said(1)}
 
     async def _chunks(self, seconds: float) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()

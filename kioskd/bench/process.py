@@ -14,13 +14,21 @@ def cpu_ms() -> float:
     return time.process_time() * 1000
 
 
-def own_cpu_ms() -> float:
-    """The same without the threads that a sound server's client library keeps in it while a device is open."""
-    return cpu_ms() - sound_server_ms()
+class Meter:
+    """What this process takes from here on; to look does not count."""
+
+    def __init__(self) -> None:
+        self._server_ms, self._cpu_ms = _sound_server_ms(), cpu_ms()
+
+    def spent(self) -> tuple[float, float]:
+        """Processor ms (of our own threads, of those that a sound server's client library keeps in this process)."""
+        cpu = cpu_ms() - self._cpu_ms
+        server = _sound_server_ms() - self._server_ms
+        return cpu - server, server
 
 
-def sound_server_ms() -> float:
-    """What these threads have taken so far; those that have ended count no more."""
+def _sound_server_ms() -> float:
+    """So far; threads that have ended count no more."""
     nanoseconds = 0
     for task in os.listdir("/proc/self/task"):  # noqa: PTH208 - pathlib would be an import more
         try:

@@ -14,7 +14,7 @@ from kioskd.bench.lab import BrokenError, Client, Lab
 from kioskd.bench.targets import Row
 
 KINDS = {"kiosk": "kiosk", "openai SDK": "openai", "websockets": "websockets", "floor": "floor"}
-TALK_S, ANSWER_MS = 3.0, 4000
+TALK_S, ANSWER_MS = 3.0, 8000
 WARM_UP_S = 0.5
 IDLE_S = 10.0
 HOUR_MINUTES = 60

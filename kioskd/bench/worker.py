@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kioskd.bench.plan import Plan
-from kioskd.bench.process import own_cpu_ms, rss_mb, sound_server_ms
+from kioskd.bench.process import Meter, rss_mb
 
 Sleep = Callable[[float], Awaitable[None]]
 Order = Callable[..., Awaitable[dict[str, float]]]
@@ -50,17 +50,22 @@ def _drain(plan: Plan) -> None:
     _say({})
     for line in sys.stdin:
         seconds = float(line.split()[1])
-        before, server = own_cpu_ms(), sound_server_ms()
+        meter = Meter()
         drain.run(seconds)
-        _say({"cpu_ms": own_cpu_ms() - before, "server_ms": sound_server_ms() - server, "s": seconds})
+        _say(_idled(meter, seconds))
 
 
 def _idle(what: str, *numbers: str) -> dict[str, float]:
     if what == "rss":
         return {"rss_mb": rss_mb()}
-    before, seconds = own_cpu_ms(), float(numbers[0])
+    meter, seconds = Meter(), float(numbers[0])
     time.sleep(seconds)
-    return {"cpu_ms": own_cpu_ms() - before, "s": seconds}
+    return _idled(meter, seconds)
+
+
+def _idled(meter: Meter, seconds: float) -> dict[str, float]:
+    cpu_ms, server_ms = meter.spent()
+    return {"cpu_ms": cpu_ms, "server_ms": server_ms, "s": seconds}
 
 
 def _sdk(plan: Plan) -> None:
@@ -84,9 +89,9 @@ def _on_asyncio(plan: Plan, connect: Callable[[Plan], Awaitable[Any]]) -> None:
         client = AsyncClient(plan, await connect(plan))
 
         async def idle(seconds: str) -> dict[str, float]:
-            before = own_cpu_ms()
+            meter = Meter()
             await asyncio.sleep(float(seconds))
-            return {"cpu_ms": own_cpu_ms() - before, "s": float(seconds)}
+            return _idled(meter, float(seconds))
 
         _say({})
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -121,9 +126,9 @@ def _on_trio(plan: Plan, stamped: bool) -> None:
         log.set_up(kiosk.settings.log.level)
 
         async def idle(seconds: float) -> dict[str, float]:
-            before, server = own_cpu_ms(), sound_server_ms()
+            meter = Meter()
             await trio.sleep(seconds)
-            return {"cpu_ms": own_cpu_ms() - before, "server_ms": sound_server_ms() - server, "s": seconds}
+            return _idled(meter, seconds)
 
         async def rss() -> dict[str, float]:
             return {"rss_mb": rss_mb()}
