@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import h11
 import trio
@@ -11,6 +12,7 @@ from wsproto.events import AcceptConnection, RejectConnection, RejectData, Reque
 from wsproto.utilities import RemoteProtocolError
 
 RECEIVE_BYTES = 65536  # a quarter less processor time than 4 KiB
+_BLANK_LINE = re.compile(rb"\n\r?\n")  # the end of a header, as h11 takes it
 
 
 class UpgradeRefused(Exception):  # noqa: N818 - it is the server that errs, or the owner
@@ -27,8 +29,8 @@ class UpgradeCut(Exception):  # noqa: N818 - as above
 
 async def upgrade(
     stream: trio.abc.Stream, protocol: WSConnection, request: Request, answer: bytearray, answer_bytes_max: int
-) -> None:
-    """Ask, and wait to be accepted. `answer`: gathers what comes, until it is accepted.
+) -> bytes:
+    """Ask, and wait to be accepted; what came behind that. `answer`: gathers what comes, until it is accepted.
 
     Raises UpgradeRefused, UpgradeCut, RemoteProtocolError, trio.BrokenResourceError, and ValueError for what no request
     can hold.
@@ -44,22 +46,34 @@ async def upgrade(
         if not data:
             break
         answer += data
-        try:
-            protocol.receive_data(bytes(data))
-        except UnicodeError:  # the library takes a header for ASCII
-            raise RemoteProtocolError("a header of its answer is no ASCII") from None
-        for event in protocol.events():
-            match event:
-                case AcceptConnection():
-                    answer.clear()
-                    return
-                case RejectConnection() if event.status_code >= 200:  # those below only announce an answer
-                    refusal = event
-                case RejectData() if refusal is not None:
-                    body += event.data
-                    if event.body_finished:
-                        raise UpgradeRefused(refusal.status_code, list(refusal.headers), bytes(body))
+        for begin, end in _parts(bytes(answer), len(answer) - len(data)):
+            try:
+                protocol.receive_data(bytes(answer[begin:end]))
+            except UnicodeError:  # the library takes a header for ASCII
+                raise RemoteProtocolError("a header of its answer is no ASCII") from None
+            for event in protocol.events():
+                match event:
+                    case AcceptConnection():
+                        behind = bytes(answer[end:])
+                        answer.clear()
+                        return behind
+                    case RejectConnection() if event.status_code >= 200:  # those below only announce an answer
+                        refusal = event
+                    case RejectData() if refusal is not None:
+                        body += event.data
+                        if event.body_finished:
+                            raise UpgradeRefused(refusal.status_code, list(refusal.headers), bytes(body))
     raise UpgradeCut
+
+
+def _parts(answer: bytes, begin: int) -> Iterator[tuple[int, int]]:
+    """(begin, end) of what has come from `begin` on, cut behind blank lines: what follows may not be HTTP any more."""
+    for blank in _BLANK_LINE.finditer(answer, max(0, begin - 2)):
+        if blank.end() > begin:
+            yield begin, blank.end()
+            begin = blank.end()
+    if begin < len(answer):
+        yield begin, len(answer)
 
 
 def _written(protocol: WSConnection, request: Request) -> bytes:

@@ -1,6 +1,7 @@
 """A client's WebSocket over a stream (RFC 6455). The protocol is wsproto's; ours is the way of its bytes.
 
-A write is one call of the system, however many messages it holds, and a read gives every message that has come.
+A write is one call of the system, however many messages it holds, and a read gives every message that has come; whole
+texts are read without the library (`incoming`).
 trio-websocket, on the same wsproto, needs three passes of trio's scheduler for each of them.
 """
 
@@ -29,6 +30,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError
 
 from kioskd.endpoints.gathering import Gathering
+from kioskd.endpoints.incoming import Incoming
 from kioskd.endpoints.upgrade import RECEIVE_BYTES, upgrade
 
 ABNORMAL_CLOSURE = 1006  # RFC 6455, 7.4.1: no close frame came
@@ -81,6 +83,7 @@ class WebSocket:
     _size: int = field(default=0, init=False)
     _closed: CloseReason | None = field(default=None, init=False)
     _gathering: Gathering = field(factory=Gathering, init=False)
+    _incoming: Incoming = field(factory=Incoming, init=False)
 
     @property
     def flows(self) -> bool:
@@ -100,7 +103,7 @@ class WebSocket:
         Raises as `upgrade` does.
         """
         request = Request(host=authority, target=resource, extra_headers=list(headers))
-        await upgrade(self._stream, self._protocol, request, self.answer, answer_bytes_max)
+        self._incoming.feed(await upgrade(self._stream, self._protocol, request, self.answer, answer_bytes_max))
 
     async def send_message(self, *messages: str | bytes) -> None:
         """Send them in one write. Raises ConnectionClosed. Cancelled amid a frame, no other can be sent."""
@@ -234,28 +237,44 @@ class WebSocket:
             return
         self._gathering.came(len(data), trio.current_time())
         self._drained = False
-        try:
-            self._protocol.receive_data(bytes(data))
-        except LocalProtocolError:  # bytes behind the last frame
-            self._end(ABNORMAL_CLOSURE)
+        self._incoming.feed(bytes(data))
 
     async def _take_events(self) -> None:
         """What the bytes so far mean: messages are kept, all else is done here."""
-        for count, event in enumerate(self._protocol.events(), start=1):
+        for _ in range(EVENTS_MAX):
+            piece = self._incoming.take()
+            if piece is None:
+                self._drained = True
+            elif isinstance(piece, str):
+                await self._collect(piece, True)
+            else:
+                await self._take_from_library(piece)
+            if self._closed is not None or self._drained:
+                return
+
+    async def _take_from_library(self, data: bytes) -> None:
+        try:
+            self._protocol.receive_data(data)
+        except LocalProtocolError:  # bytes behind the last frame
+            self._end(ABNORMAL_CLOSURE)
+            return
+        for event in self._protocol.events():
             match event:
                 case TextMessage() | BytesMessage():
-                    if not self._collected(_plain(event.data), event.message_finished):
-                        much = f"a message of more than {self._message_bytes_max} bytes"
-                        await self._end_politely(CloseConnection(MESSAGE_TOO_BIG, much))
+                    await self._collect(_plain(event.data), event.message_finished)
                 case Ping() if self._protocol.state is ConnectionState.OPEN:
                     await self._reply(event.response())
                 case Pong():
                     self._take_pong(bytes(event.payload))
                 case CloseConnection():  # while open, so the library tells of frames that break the rules
                     await self._end_politely(event)
-            if self._closed is not None or count == EVENTS_MAX:
+            if self._closed is not None:
                 return
-        self._drained = True
+
+    async def _collect(self, data: str | bytes, finished: bool) -> None:
+        if not self._collected(data, finished):
+            much = f"a message of more than {self._message_bytes_max} bytes"
+            await self._end_politely(CloseConnection(MESSAGE_TOO_BIG, much))
 
     def _collected(self, data: str | bytes, finished: bool) -> bool:
         """False where the message is too long."""
