@@ -23,7 +23,7 @@ _SHORTEST_SLEEP_S = 0.004  # outside the lock: the trio thread needs a chance to
 _LONGEST_TAIL_SLEEP_S = 0.02  # towards the end of what was written: that is how late `SpeakingFinished` may be
 _IDLE_SLEEP_S = 1.0  # nothing to do; a command wakes the thread at once
 _STALL_S = 5.0  # a device that takes no sound for so long is reopened: nobody may wait for it for ever
-_RESERVE_FRAMES = RATE_HZ * 120 // 1000  # a thread may wake that late, and nobody hears it; 85 ms were seen under load
+_RESERVE_FRAMES = RATE_HZ * 160 // 1000  # a thread may wake that late, and nobody hears it; 85 ms were seen under load
 _GUARD_FRAMES = RATE_HZ * 10 // 1000  # and a period: a thread is that late, and a buffer's level that wrong
 _XRUN = -errno.EPIPE
 _HARMLESS = (_XRUN, -errno.EBADFD)  # ran dry; and what a card says between two flows
@@ -155,9 +155,9 @@ class Flow:
         return self._queue.take(room // device.period_frames * period_bytes, now, period_bytes)
 
     def _until_room(self, device: PlaybackDevice, room: int) -> float:
-        """Until half of the buffer is free, and less of a small one: a wake-up costs more than the work that it does,
-        but may come late, and what is left in the device is all that bridges that."""
-        reserve = min(max(device.buffer_frames // 2, _RESERVE_FRAMES), device.buffer_frames * 3 // 4)
+        """Until three quarters of the buffer are free, and less of a small one: a wake-up costs more than the work that
+        it does, but may come late, and what is left in the device is all that bridges that."""
+        reserve = min(max(device.buffer_frames // 4, _RESERVE_FRAMES), device.buffer_frames * 3 // 4)
         target = max(device.period_frames, device.buffer_frames - reserve)
         return max((target - room) / RATE_HZ, _SHORTEST_SLEEP_S)
 
