@@ -23,7 +23,7 @@ from kioskd.control.peer import Right
 from kioskd.control.protocol import Fields
 from kioskd.control.server import Control, RefusedError, Send, Verb
 from kioskd.daemon import Daemon, kept_ms
-from kioskd.dialogue.effects import Effect
+from kioskd.dialogue.effects import Effect, Show, State
 from kioskd.dialogue.events import Event
 from kioskd.endpoints.kinds import make_endpoint
 from kioskd.endpoints.netlink import watch_network
@@ -140,6 +140,12 @@ class TurnLog:
             log.info("turn %d: visitor: %s | kiosk: %s", report.turn, report.question, report.answer)
 
 
+def tidy_up(what: Event | Effect, now: float) -> None:
+    """An observer of the daemon: what a turn took of memory goes back."""
+    if isinstance(what, Show) and what.view.state is State.READY:
+        heap.give_back()
+
+
 async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] | None = None) -> None:
     """Be a kiosk until SIGTERM or SIGINT. `load` reads the settings anew, at SIGHUP.
 
@@ -162,7 +168,7 @@ async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] |
     ledger = state_directory(os.environ) / LEDGER
     steward = Steward(settings, ledger, lambda: endpoint.status.endpoint, endpoint.prefer, handed.key_of)
     remote.figures["spend"] = lambda: steward.figures
-    for observer in (turn_log, telling, steward):
+    for observer in (turn_log, telling, steward, tidy_up):
         daemon.observe(observer)
     remote.attach(daemon, settings)
     recorder.watch(daemon)

@@ -97,7 +97,7 @@ class Daemon:
         self._panel = panel
         self._endpoint = endpoint
         self._observers = list(observers)
-        self._utterance: Utterance | None = None  # the latest: a cut answer may make it be asked again
+        self._utterance: Utterance | None = None  # of the turn at hand: a cut answer may make it be asked again
         self._silence = SilenceWatch(conversation)
         self._last_answer = LastAnswer(answer_kept_ms)
         self._own = OwnWords(self.post, announce, sound, spoken_verdict)
@@ -302,6 +302,8 @@ class Daemon:
                 self._speaker.cut_sign()
             case f.Show(view):
                 self._panel.show(view)
+                if view.state is State.READY:
+                    self._utterance = None
             case f.Exit():
                 self._scope.cancel()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import linecache
+from collections.abc import Callable
+from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE_BYTES = 128 * 1024  # glibc's own first choice
@@ -32,10 +34,31 @@ def keep_small() -> bool:
     gc.freeze()
     gc.collect()  # of what is left: by its number of objects the next search is timed
     gc.set_threshold(*_USUAL)
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = _knob("mallopt")
+    if mallopt is None:
         return False
     knobs = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE_BYTES), (_TRIM_THRESHOLD, _LARGE_BYTES))
     done = [mallopt(knob, value) == 1 for knob, value in knobs]
     return all(done)
+
+
+def give_back() -> bool:
+    """Whole pages that are free, also amid what is in use, go back to the system; takes some tenths of a ms.
+
+    To be called when much was freed: after a turn that is half a MB. False as above.
+    """
+    malloc_trim = _knob("malloc_trim")
+    if malloc_trim is None:
+        return False
+    malloc_trim(0)
+    return True
+
+
+@cache
+def _knob(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it has none of that name."""
+    try:
+        knob: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return None
+    return knob

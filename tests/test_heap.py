@@ -62,6 +62,24 @@ def growth(how: str) -> tuple[int, int]:
     return int(free), int(space)
 
 
+HOLES = """
+from kioskd import heap
+from kioskd.bench.process import rss_mb
+
+pieces = [bytearray(20_000) for _ in range(400)]
+pins = pieces[::20]
+before = rss_mb()
+del pieces
+assert before - rss_mb() < 1
+assert heap.give_back()
+assert before - rss_mb() > 5
+"""
+
+
+def test_what_is_free_amid_what_is_in_use_goes_back() -> None:
+    subprocess.run([sys.executable, "-c", HOLES], check=True)
+
+
 def test_little_memory_is_kept_that_nobody_uses_and_no_thread_has_a_heap_of_its_own() -> None:
     (free, space), (free_else, space_else) = growth("small"), growth("as it is")
     assert free < 512 * 1024 < free_else

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import trio
@@ -45,7 +46,7 @@ class Connection:
         self._stall_s = conversation.answer_stall_s + DEADLINE_GRACE_S
         self._question = question
         self._deliver = deliver
-        self._sending: PendingTurn | None = None
+        self._sending: Callable[[], PendingTurn | None] = _nothing  # weakly: what was said is kept by who needs it
         self._cursor = 0  # bytes of the question that this connection has had
         self._asked = False
         self._work = trio.Event()
@@ -205,8 +206,8 @@ class Connection:
         question = self._question()
         if question is None or self.session.phase is not Phase.READY:
             return
-        if question is not self._sending:
-            self._sending, self._cursor, self._asked = question, self._start_of(question), False
+        if question is not self._sending():
+            self._sending, self._cursor, self._asked = weakref.ref(question), self._start_of(question), False
         if self._asked:
             return
         utterance, whole = question.utterance, question.asked_at is not None
@@ -233,6 +234,10 @@ class Connection:
             self._asked = True
             self._pass_on(self.session.ask(question.turn))
         await self._flush()
+
+
+def _nothing() -> None:
+    """A reference to nothing."""
 
 
 def failure_of_close(reason: CloseReason | None) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -105,6 +106,28 @@ async def test_a_turn_through_every_part(autojump_clock: trio.testing.MockClock)
     first = reports[0]
     assert first.sign is None, "that it was sent is not how the turn ended"
     assert (first.answered_ms, first.sounded_ms, first.heard_ms, first.interrupted) == (400, 400, 40, True)
+
+
+async def test_what_was_said_is_not_kept_beyond_its_turn(autojump_clock: trio.testing.MockClock) -> None:
+    daemon, parts = build(utterance=Utterance(1, 100))
+    said = weakref.ref(parts.utterance)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(daemon.run)
+        await trio.testing.wait_all_tasks_blocked()
+        daemon.post(e.LinkChanged(e.Link.UP))
+        daemon.post(e.Pressed())
+        await trio.sleep(2)
+        parts.utterance = None
+        daemon.post(e.Released())
+        daemon.post(e.UtteranceEnded(1, 2000))
+        daemon.post(e.AnswerAudio(1, PCM, 100))
+        daemon.post(e.SpeakingStarted(1))
+        daemon.post(e.AnswerEnded(1, e.Ending.COMPLETE))
+        parts.done.clear()
+        assert said() is not None, "it may have to be asked again"
+        daemon.post(e.SpeakingFinished(1, 100))
+        assert parts.shown[-1].state is State.READY and said() is None
+        daemon.post(e.StopRequested())
 
 
 async def test_ticks_come_when_the_dialogue_wants_them(autojump_clock: trio.testing.MockClock) -> None:
