@@ -18,7 +18,8 @@ TALK_S, ANSWER_MS = 3.0, 8000
 WARM_UP_S = 0.5
 IDLE_S = 10.0
 HOUR_MINUTES = 60
-DELAYS_A_ROUND = 20
+DELAYS_A_ROUND = 40  # of fewer, the worst of all would be the 99th percentile
+STARTS = 5  # at least: short as they are, a busy moment spoils one
 JITTER_MS = 150.0
 JITTERY_MS = 8000
 LEARNING = 2  # answers until the jitter buffer knows the link: one bad one is an accident, two are the link
@@ -35,7 +36,7 @@ def start_up(lab: Lab, rounds: int) -> list[Row]:
         return [targets.missing(name, lab.no_sound) for name in ("start-up", "rss")]
     cpu: dict[str, list[float]] = defaultdict(list)
     rss: dict[str, list[float]] = defaultdict(list)
-    for number in range(rounds + 1):
+    for number in range(max(STARTS, rounds) + 1):
         for what in _turned(("bare", "kiosk", "openai"), number):
             result = lab.start_up(what)
             if number:  # the first one fills the caches, of files and of compiled modules
