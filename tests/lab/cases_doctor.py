@@ -114,8 +114,8 @@ CONTAINER = (
     Fault("source-muted", f"{PACTL} set-default-source mic.monitor; {PACTL} set-source-mute mic.monitor 1",
           f"{PACTL} set-source-mute mic.monitor 0", "mixer", "set-source-mute", chirp=True),
     Fault("speaker-not-heard", f"{PACTL} unload-module module-loopback",
-          f"{PACTL} load-module module-loopback source=spk.monitor sink=mic latency_msec=80", "chirp", "alsamixer",
-          chirp=True),
+          f"{PACTL} load-module module-loopback source=spk.monitor sink=mic latency_msec=80 adjust_time=0",
+          "chirp", "alsamixer", chirp=True),
     Fault("microphone-unknown", _setting('s,microphone: "mic",microphone: "plughw:CARD=Gone",'), RESTART,
           "microphone", "Gone", stopped=True),
 )  # fmt: skip

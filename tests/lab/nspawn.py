@@ -19,7 +19,8 @@ pcm.ear { type pulse device spk.monitor }
 pcm.room { type pulse device mic }
 """,
     # norewinds: without it playback stalls for two seconds. The loopback: a microphone hears its speaker.
-    # Its latency: less underruns on a busy machine. A player may hang as its server goes.
+    # Its latency: less underruns on a busy machine; unadjusted, or it bends all sound after one. A player may hang as
+    # its server goes.
     "/etc/systemd/system/lab-pulse.service": """\
 [Service]
 Environment=HOME=/run/lab-pulse XDG_RUNTIME_DIR=/run/lab-pulse
@@ -31,7 +32,7 @@ ExecStart=pulseaudio -n --daemonize=no --exit-idle-time=-1 --use-pid-file=no --r
   "--load=module-native-protocol-unix auth-anonymous=1 socket=/run/lab-pulse/native" \
   "--load=module-null-sink sink_name=spk rate=48000 channels=1 format=s16le norewinds=1" \
   "--load=module-null-sink sink_name=mic rate=48000 channels=1 format=s16le norewinds=1" \
-  "--load=module-loopback source=spk.monitor sink=mic latency_msec=80"
+  "--load=module-loopback source=spk.monitor sink=mic latency_msec=80 adjust_time=0"
 ExecStartPost=sh -c "until pactl -s unix:/run/lab-pulse/native info; do sleep 0.1; done"
 """,
     "/etc/systemd/system/lab-room.service": """\

@@ -27,7 +27,7 @@ def room(pulse: PrivatePulse, tmp_path: Path) -> Iterator[PrivatePulse]:
     """The microphone hears the speaker, and noise of -55 dBFS."""
     noise = np.random.default_rng(1).standard_normal(60 * RATE_HZ) * 60
     write_wav(tmp_path / "noise.wav", noise.astype("<i2").tobytes())
-    loopback = pulse.load_module("module-loopback", "source=spk.monitor", "sink=mic", "latency_msec=20")
+    loopback = pulse.add_echo(latency_ms=20)
     noisy = pulse.speak(tmp_path / "noise.wav")
     yield pulse
     pulse.hush(noisy)

@@ -44,7 +44,7 @@ class Canceller:
 def canceller(pulse: PrivatePulse) -> Iterator[Canceller]:
     """The lines of the README on the private server: its best method."""
     fixed = ("source_dont_move=true", "sink_dont_move=true")  # the server moves streams to a canceller by itself
-    echo = pulse.load_module("module-loopback", "source=spk.monitor", "sink=mic", "latency_msec=20", *fixed)
+    echo = pulse.add_echo(20, *fixed)
     for method in ("webrtc", "speex"):
         try:
             module = pulse.load_module(

@@ -79,7 +79,7 @@ async def running(microphone: str = PrivatePulse.MICROPHONE, state: Path | None 
 async def test_it_finds_both_fine_while_their_threads_go_on_and_keeps_latency_and_tail(
     noise: PrivatePulse, tmp_path: Path
 ) -> None:
-    late = noise.load_module("module-loopback", "source=spk.monitor", "sink=mic", f"latency_msec={AMPLIFIER_MS}")
+    late = noise.add_echo(AMPLIFIER_MS)
     async with running(state=tmp_path) as it:
         reports = [await it.check.test(it.told.append) for _ in range(3)]
         assert [report.verdict for report in reports] == [Verdict.FINE] * 3, reports
@@ -131,7 +131,7 @@ async def _loudest_behind(it: Running, turn: int, gate_ms: int) -> float:
 
 
 async def test_a_muted_sink_and_a_muted_source_are_faults_until_a_good_test(noise: PrivatePulse) -> None:
-    loopback = noise.load_module("module-loopback", "source=spk.monitor", "sink=mic", "latency_msec=20")
+    loopback = noise.add_echo(latency_ms=20)
     async with running() as it:
         noise.mute("sink", "spk")
         assert (await it.check.test(it.told.append)).verdict is Verdict.SPEAKER_DEAD
