@@ -140,7 +140,7 @@ class TurnLog:
             log.info("turn %d: visitor: %s | kiosk: %s", report.turn, report.question, report.answer)
 
 
-def tidy_up(what: Event | Effect, now: float) -> None:
+def give_memory_back(what: Event | Effect, now: float) -> None:
     """An observer of the daemon: what a turn took of memory goes back."""
     if isinstance(what, Show) and what.view.state is State.READY:
         heap.give_back()
@@ -168,7 +168,7 @@ async def serve(settings: schema.Settings, load: Callable[[], schema.Settings] |
     ledger = state_directory(os.environ) / LEDGER
     steward = Steward(settings, ledger, lambda: endpoint.status.endpoint, endpoint.prefer, handed.key_of)
     remote.figures["spend"] = lambda: steward.figures
-    for observer in (turn_log, telling, steward, tidy_up):
+    for observer in (turn_log, telling, steward, give_memory_back):
         daemon.observe(observer)
     remote.attach(daemon, settings)
     recorder.watch(daemon)

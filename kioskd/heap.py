@@ -34,7 +34,7 @@ def keep_small() -> bool:
     gc.freeze()
     gc.collect()  # of what is left: by its number of objects the next search is timed
     gc.set_threshold(*_USUAL)
-    mallopt = _knob("mallopt")
+    mallopt = _libc("mallopt")
     if mallopt is None:
         return False
     knobs = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE_BYTES), (_TRIM_THRESHOLD, _LARGE_BYTES))
@@ -45,9 +45,9 @@ def keep_small() -> bool:
 def give_back() -> bool:
     """Whole pages that are free, also amid what is in use, go back to the system; takes some tenths of a ms.
 
-    To be called when much was freed: after a turn that is half a MB. False as above.
+    To be called when much was freed: after a turn that is half a MB. False where the C library can't.
     """
-    malloc_trim = _knob("malloc_trim")
+    malloc_trim = _libc("malloc_trim")
     if malloc_trim is None:
         return False
     malloc_trim(0)
@@ -55,10 +55,10 @@ def give_back() -> bool:
 
 
 @cache
-def _knob(name: str) -> Callable[..., int] | None:
+def _libc(name: str) -> Callable[..., int] | None:
     """A function of the C library; None where it has none of that name."""
     try:
-        knob: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
         return None
-    return knob
+    return function

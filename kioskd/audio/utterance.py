@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 FIRST_CHUNK_MS = 20  # soon on the wire
 CHUNK_MS = 240  # then few messages: each wakes two threads, and costs the event loop two passes
-FOLLOWED_CHUNK_MS = 100
+FOLLOWED_CHUNK_MS = 100  # by so much later is silence noticed, at most
 
 
 class Utterance:

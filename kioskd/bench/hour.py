@@ -27,7 +27,7 @@ from kioskd.audio.wakeup import Wakeup
 from kioskd.bench.canned import voice
 from kioskd.bench.plan import Plan
 from kioskd.bench.process import rss_mb
-from kioskd.composition import build_endpoint, tidy_up
+from kioskd.composition import build_endpoint, give_memory_back
 from kioskd.config.load import load
 from kioskd.daemon import Daemon
 from kioskd.dialogue.effects import State, View
@@ -170,7 +170,7 @@ async def run(plan: Plan, minutes: int) -> None:
     speaker = AlsaSpeaker(settings.audio, now, lambda *_: VirtualSpeaker(), new_wakeup=HurriedEvent)
     panel = _NoPanel()
     daemon = Daemon(talk, microphone, speaker, panel, build_endpoint([endpoint], talk))
-    daemon.observe(tidy_up)
+    daemon.observe(give_memory_back)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(daemon.run)
         await panel.until(State.READY)

@@ -20,7 +20,7 @@ from kioskd.bench.control import Control
 from kioskd.bench.plan import Plan
 from kioskd.bench.process import Meter
 from kioskd.bench.silent import SilentSpeaker
-from kioskd.composition import TurnLog, build_endpoint, tidy_up
+from kioskd.composition import TurnLog, build_endpoint, give_memory_back
 from kioskd.config.load import load
 from kioskd.config.schema import Settings
 from kioskd.daemon import Daemon
@@ -95,7 +95,7 @@ class Kiosk:
         endpoint = build_endpoint(self.settings.endpoints, self.talk)
         self.daemon = Daemon(self.talk, self._microphone, self._speaker, panel, endpoint)
         self.daemon.observe(TurnLog(self.settings.log))
-        self.daemon.observe(tidy_up)
+        self.daemon.observe(give_memory_back)
         self.daemon.observe(self._see)
         self._changed = trio.Event()
         self._said_ms = 0

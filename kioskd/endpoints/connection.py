@@ -46,7 +46,7 @@ class Connection:
         self._stall_s = conversation.answer_stall_s + DEADLINE_GRACE_S
         self._question = question
         self._deliver = deliver
-        self._sending: Callable[[], PendingTurn | None] = _nothing  # weakly: what was said is kept by who needs it
+        self._sending: Callable[[], PendingTurn | None] = lambda: None  # weakly: what was said is kept by who needs it
         self._cursor = 0  # bytes of the question that this connection has had
         self._asked = False
         self._work = trio.Event()
@@ -234,10 +234,6 @@ class Connection:
             self._asked = True
             self._pass_on(self.session.ask(question.turn))
         await self._flush()
-
-
-def _nothing() -> None:
-    """A reference to nothing."""
 
 
 def failure_of_close(reason: CloseReason | None) -> Failure:

@@ -15,7 +15,7 @@ from kioskd.dialogue.events import AnswerAudio
 from kioskd.realtime.events import Saying, SessionEvent
 
 NAP_S = 0.18  # a ping or a close frame may wait that long; what five times real time brings meanwhile fits a read
-AHEAD_S = 0.5  # of sound in store when the wire is left alone: more than a nap, and the link's jitter
+AHEAD_S = 0.75  # of sound in store when the wire is left alone: some naps, and the link's jitter
 BYTES_PER_S = 66_000  # of an answer on the wire: 24,000 frames of 2 bytes in base64, and their frames of JSON
 _SOUND_BYTES = 2000  # whatever is shorter is no sound, and may be what somebody waits for
 _MORE_BYTES = 61_440  # so much at once: there is more
@@ -39,7 +39,7 @@ class Gathering:
         self._heard_at = max(self._heard_at, now) + size / BYTES_PER_S
 
     def nap_s(self, now: float) -> float:
-        """How long to leave the wire alone: more than 0 only after sound, while half a second of it is in store."""
+        """How long to leave the wire alone: more than 0 only after sound, while plenty of it is in store."""
         return NAP_S if _SOUND_BYTES <= self._size < _MORE_BYTES and self._heard_at - now >= AHEAD_S else 0.0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import h11
 import trio
 from wsproto import WSConnection
-from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
+from wsproto.events import AcceptConnection, Event, RejectConnection, RejectData, Request
 from wsproto.utilities import RemoteProtocolError
 
 RECEIVE_BYTES = 65536  # a quarter less processor time than 4 KiB
@@ -46,24 +46,30 @@ async def upgrade(
         if not data:
             break
         answer += data
-        for begin, end in _parts(bytes(answer), len(answer) - len(data)):
-            try:
-                protocol.receive_data(bytes(answer[begin:end]))
-            except UnicodeError:  # the library takes a header for ASCII
-                raise RemoteProtocolError("a header of its answer is no ASCII") from None
-            for event in protocol.events():
-                match event:
-                    case AcceptConnection():
-                        behind = bytes(answer[end:])
-                        answer.clear()
-                        return behind
-                    case RejectConnection() if event.status_code >= 200:  # those below only announce an answer
-                        refusal = event
-                    case RejectData() if refusal is not None:
-                        body += event.data
-                        if event.body_finished:
-                            raise UpgradeRefused(refusal.status_code, list(refusal.headers), bytes(body))
+        for end, event in _events(protocol, bytes(answer), len(answer) - len(data)):
+            match event:
+                case AcceptConnection():
+                    behind = bytes(answer[end:])
+                    answer.clear()
+                    return behind
+                case RejectConnection() if event.status_code >= 200:  # those below only announce an answer
+                    refusal = event
+                case RejectData() if refusal is not None:
+                    body += event.data
+                    if event.body_finished:
+                        raise UpgradeRefused(refusal.status_code, list(refusal.headers), bytes(body))
     raise UpgradeCut
+
+
+def _events(protocol: WSConnection, answer: bytes, begin: int) -> Iterator[tuple[int, Event]]:
+    """What that means which has come from `begin` on, each with where its part ends. Raises RemoteProtocolError."""
+    for part_begin, part_end in _parts(answer, begin):
+        try:
+            protocol.receive_data(answer[part_begin:part_end])
+        except UnicodeError:  # the library takes a header for ASCII
+            raise RemoteProtocolError("a header of its answer is no ASCII") from None
+        for event in protocol.events():
+            yield part_end, event
 
 
 def _parts(answer: bytes, begin: int) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """A client's WebSocket over a stream (RFC 6455). The protocol is wsproto's; ours is the way of its bytes.
 
-A write is one call of the system, however many messages it holds, and a read gives every message that has come; whole
-texts are read without the library (`incoming`).
-trio-websocket, on the same wsproto, needs three passes of trio's scheduler for each of them.
+A write is one call of the system, however many messages it holds, and a read gives every message that has come;
+trio-websocket, on the same wsproto, needs three passes of trio's scheduler for each. Whole texts are read without the
+library (`incoming`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class WebSocket:
     answer: bytearray = field(factory=bytearray, init=False)
     """What has come of the upgrade's answer, until it is accepted."""
     gathered: bool = field(default=False, init=False)
-    """What was read last had time to gather: half a second of sound, at least, had come before it."""
+    """What was read last had time to gather: there was plenty of sound in store."""
     _protocol: WSConnection = field(factory=lambda: WSConnection(ConnectionType.CLIENT), init=False)
     _sending: trio.Lock = field(factory=trio.Lock, init=False)
     _receiving: trio.Lock = field(factory=trio.Lock, init=False)
@@ -272,22 +272,17 @@ class WebSocket:
                 return
 
     async def _collect(self, data: str | bytes, finished: bool) -> None:
-        if not self._collected(data, finished):
-            much = f"a message of more than {self._message_bytes_max} bytes"
-            await self._end_politely(CloseConnection(MESSAGE_TOO_BIG, much))
-
-    def _collected(self, data: str | bytes, finished: bool) -> bool:
-        """False where the message is too long."""
         self._size += len(data.encode()) if isinstance(data, str) and not data.isascii() else len(data)
         if self._size > self._message_bytes_max:
-            return False
+            much = f"a message of more than {self._message_bytes_max} bytes"
+            await self._end_politely(CloseConnection(MESSAGE_TOO_BIG, much))
+            return
         if not finished or self._parts is not None:
             self._parts = self._parts or (StringIO() if isinstance(data, str) else BytesIO())
             self._parts.write(data)  # type: ignore[arg-type]  # all are of one kind
         if finished:
             self._messages.append(data if self._parts is None else self._parts.getvalue())
             self._parts, self._size = None, 0
-        return True
 
     async def _end_politely(self, event: CloseConnection) -> None:
         """Nothing more is read. Whoever closes first is answered with the same; whoever errs is told why."""

@@ -71,9 +71,7 @@ async def test_a_turn_through_every_part(autojump_clock: trio.testing.MockClock)
     reports: list[TurnReport] = []
     daemon.observe(TurnWatch(reports.append))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(daemon.run)
-        await trio.testing.wait_all_tasks_blocked()
-        daemon.post(e.LinkChanged(e.Link.UP))
+        await ready(nursery, daemon)
         daemon.post(e.Pressed())
         await trio.sleep(2)
         daemon.post(e.Released())
@@ -112,9 +110,7 @@ async def test_what_was_said_is_not_kept_beyond_its_turn(autojump_clock: trio.te
     daemon, parts = build(utterance=Utterance(1, 100))
     said = weakref.ref(parts.utterance)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(daemon.run)
-        await trio.testing.wait_all_tasks_blocked()
-        daemon.post(e.LinkChanged(e.Link.UP))
+        await ready(nursery, daemon)
         daemon.post(e.Pressed())
         await trio.sleep(2)
         parts.utterance = None
