@@ -10,16 +10,17 @@ from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE_BYTES = 128 * 1024  # glibc's own first choice
-_SELDOM = 10_000  # objects between two searches; with none at all the start would take 2 MB more
+_SELDOM = 10_000, 1000  # objects between two searches, and of those until one among older ones, too: never
 _USUAL = gc.get_threshold()
 
 
 def collect_seldom() -> None:
     """To be called before the daemon's modules are imported: hardly anything of them is garbage.
 
-    To look for it all the same, as often as usual, takes a tenth of the start.
+    To look for it all the same, as often as usual, takes a tenth of the start; with no search at all it would take 2 MB
+    more.
     """
-    gc.set_threshold(_SELDOM, *_USUAL[1:])
+    gc.set_threshold(*_SELDOM)
 
 
 def keep_small() -> bool:

@@ -7,10 +7,11 @@ from typing import Protocol, runtime_checkable
 from attrs import frozen
 
 from kioskd.config.schema import Settings
+from kioskd.value import Value
 
 
-@frozen(unsafe_hash=False)
-class Pulse:
+@frozen(eq=False, repr=False)
+class Pulse(Value):
     """A part's own word about itself.
 
     Attributes:

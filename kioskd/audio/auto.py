@@ -15,6 +15,7 @@ from pathlib import Path
 from attrs import frozen
 
 from kioskd.audio.errors import DeviceMissingError, Direction
+from kioskd.value import Value
 
 AUTO = "auto"
 NO_CARD = "default"
@@ -25,8 +26,8 @@ _KINDS = ("USB", "HAT, I2S or built-in", "headphone jack", "HDMI", "no hardware"
 _PATTERNS = {0: r"usb", 2: r"bcm2835.*headphones|bcm2835.*alsa", 3: r"hdmi|displayport", 4: r"loopback|dummy"}
 
 
-@frozen(unsafe_hash=False)
-class Choice:
+@frozen(eq=False, repr=False)
+class Choice(Value):
     """What `auto` would open."""
 
     name: str

@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from kioskd.audio.utterance import Utterance
 from kioskd.dialogue.events import FaultCleared, FaultRaised
+from kioskd.value import Value
 
 
 class CaptureDevice(Protocol):
@@ -39,24 +40,24 @@ OpenDevice = Callable[[str, int, int], CaptureDevice]
 """(device, period_frames, buffer_frames) -> an open device; raises DeviceError."""
 
 
-@frozen(unsafe_hash=False)
-class Begin:
+@frozen(eq=False, repr=False)
+class Begin(Value):
     """Record into this utterance, from `pre_roll_bytes` before now; negative: only from so many bytes on."""
 
     utterance: Utterance
     pre_roll_bytes: int
 
 
-@frozen(unsafe_hash=False)
-class End:
+@frozen(eq=False, repr=False)
+class End(Value):
     """Record `post_roll_bytes` more, then finish the turn."""
 
     turn: int
     post_roll_bytes: int
 
 
-@frozen(unsafe_hash=False)
-class Discard:
+@frozen(eq=False, repr=False)
+class Discard(Value):
     """Stop recording."""
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from attrs import define, field, frozen
 
 from kioskd.audio.pcm import FRAME_BYTES, RATE_HZ
+from kioskd.value import Value
 
 _WINDOW_FRAMES = 2 * RATE_HZ  # the mean runs over 2 s: far below any voice, and settled before the first press
 _LEAST_OFFSET = 1.0  # of 32768: sound without a constant part passes to the bit
@@ -22,8 +23,8 @@ _RAIL = 32767
 _SUMMED_FRAMES = 32768  # at once: their sum fits 32 bits
 
 
-@frozen(unsafe_hash=False)
-class Block:
+@frozen(eq=False, repr=False)
+class Block(Value):
     """A piece of captured sound (s16le mono), frame for frame what came in."""
 
     pcm: bytes

@@ -18,6 +18,7 @@ from kioskd.audio.volume import minutes_of, volume_at
 from kioskd.config.schema import Audio
 from kioskd.dialogue.events import Fault, FaultCleared, FaultRaised
 from kioskd.dialogue.surroundings import UNMEASURED_TAIL_MS
+from kioskd.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class Voice(Mouth, Protocol):
         """The number of the sound card that is open."""
 
 
-@frozen(unsafe_hash=False)
-class Outcome:
+@frozen(eq=False, repr=False)
+class Outcome(Value):
     """A test that was made."""
 
     report: Report

@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from kioskd.audio.pcm import RATE_HZ
 from kioskd.config.schema import Audio, Echo
+from kioskd.value import Value
 
 SURE_VOLUME = 40  # of the kiosk's, from which a chirp that isn't found isn't there
 SHORTEST_TAIL_MS, LONGEST_TAIL_MS = 40, 1000  # of those that count; the longest that an owner may set, too
@@ -25,8 +26,8 @@ class Verdict(Enum):
     UNCLEAR = "can't tell"
 
 
-@frozen(unsafe_hash=False)
-class Report:
+@frozen(eq=False, repr=False)
+class Report(Value):
     """The outcome, for the owner."""
 
     verdict: Verdict

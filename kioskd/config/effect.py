@@ -15,6 +15,7 @@ import attrs
 from attrs import evolve, frozen
 
 from kioskd.config.schema import Endpoint, Settings
+from kioskd.value import Value
 
 
 class When(Enum):
@@ -87,8 +88,8 @@ _SOONEST_FIRST = list(When)
 _NAMED = re.compile(r"\[[^]]+\]")
 
 
-@frozen(unsafe_hash=False)
-class Change:
+@frozen(eq=False, repr=False)
+class Change(Value):
     """A key whose value changes, with the endpoint's name in brackets: `endpoints[lobby].voice`."""
 
     key: str

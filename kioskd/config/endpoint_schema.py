@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from kioskd.config.spend_schema import Caps, Prices
+from kioskd.value import Value
 
 
 class EndpointKind(Enum):
@@ -80,8 +81,8 @@ def within(low: float, high: float, default: Any) -> Any:
     return field(default=default, metadata={"within": (low, high)})
 
 
-@frozen(unsafe_hash=False)
-class KeySource:
+@frozen(eq=False, repr=False)
+class KeySource(Value):
     """Where the API key is read from, in this order; the first that exists counts."""
 
     credential: str | None = None
@@ -89,8 +90,8 @@ class KeySource:
     environment: str | None = None
 
 
-@frozen(unsafe_hash=False)
-class Mint:
+@frozen(eq=False, repr=False)
+class Mint(Value):
     """A short-lived key, fetched before each connection. `url` follows from the endpoint's, a broker has its own."""
 
     kind: MintKind = MintKind.CLIENT_SECRET
@@ -98,8 +99,8 @@ class Mint:
     timeout_s: float = within(1, 60, 10)
 
 
-@frozen(unsafe_hash=False)
-class Http:
+@frozen(eq=False, repr=False)
+class Http(Value):
     """Deadlines of plain HTTP requests to an endpoint."""
 
     answer_timeout_s: float = within(1, 300, 30)
@@ -107,16 +108,16 @@ class Http:
     total_timeout_s: float = within(1, 1200, 120)
 
 
-@frozen(unsafe_hash=False)
-class Breaker:
+@frozen(eq=False, repr=False)
+class Breaker(Value):
     """After so many failures in a row an endpoint is left alone for a while."""
 
     failures: int = within(1, 100, 5)
     open_s: float = within(1, 3600, 60)
 
 
-@frozen(unsafe_hash=False)
-class Hearing:
+@frozen(eq=False, repr=False)
+class Hearing(Value):
     """Who writes down what the visitor said, for a text model. `grammar`: an FAQ file with what is understood."""
 
     by: By = By.ENDPOINT
@@ -127,8 +128,8 @@ class Hearing:
     grammar: str | None = None
 
 
-@frozen(unsafe_hash=False)
-class Speech:
+@frozen(eq=False, repr=False)
+class Speech(Value):
     """Who speaks what a text model wrote."""
 
     by: By = By.ENDPOINT
@@ -138,8 +139,8 @@ class Speech:
     key: KeySource | None = None
 
 
-@frozen(unsafe_hash=False)
-class Endpoint:
+@frozen(eq=False, repr=False)
+class Endpoint(Value):
     """One that answers, and how to reach it. `url` and `model` are wanted by every kind but local."""
 
     name: str

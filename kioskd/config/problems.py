@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from kioskd.config.secrets import mask_keys
+from kioskd.value import Value
 
 MAX_PROBLEMS = 100  # more than an owner reads; a broken file of 256 KiB could name 100,000
 MAX_KEY_CHARACTERS = 60  # of a key as it is shown; the schema's longest has 21
@@ -19,8 +20,8 @@ def key_path(section: str, key: str) -> str:
     return f"{section}.{shown}" if section else shown
 
 
-@frozen
-class Problem:
+@frozen(eq=False, repr=False)
+class Problem(Value):
     """One mistake. `line` counts from 1, 0 is the file as a whole; `key` is dotted (`endpoints[0].url`) or empty."""
 
     file: str

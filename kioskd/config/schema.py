@@ -32,6 +32,7 @@ from kioskd.config.endpoint_schema import (
 )
 from kioskd.config.spend_schema import Choice, Spend
 from kioskd.config.tool_schema import Tools
+from kioskd.value import Value
 
 # What of it is defined elsewhere.
 __all__ = [
@@ -105,8 +106,8 @@ class Echo(Enum):
     SOFTWARE = "software"  # the canceller of the system's sound server
 
 
-@frozen(unsafe_hash=False)
-class Conversation:
+@frozen(eq=False, repr=False)
+class Conversation(Value):
     """When a press counts, how long things may take, and what the kiosk is told to be."""
 
     instructions: str = "You are a friendly voice kiosk. Answer briefly, in the visitor's language."
@@ -142,8 +143,8 @@ class Sounds:
     fault: str = "tone"
 
 
-@frozen(unsafe_hash=False)
-class Night:
+@frozen(eq=False, repr=False)
+class Night(Value):
     """Hours with a volume of their own. Local times, "22:00"."""
 
     begin: str = "22:00"
@@ -151,16 +152,16 @@ class Night:
     volume: int = within(0, 100, 40)
 
 
-@frozen(unsafe_hash=False)
-class SelfTest:
+@frozen(eq=False, repr=False)
+class SelfTest(Value):
     """When speaker and microphone are tried with a chirp. A local time, "04:00", or none."""
 
     at_start: bool = False
     daily_at: str = "04:00"
 
 
-@frozen(unsafe_hash=False)
-class Audio:
+@frozen(eq=False, repr=False)
+class Audio(Value):
     """The sound card. Devices are ALSA PCM names, or `auto`."""
 
     microphone: str = "default"
@@ -179,8 +180,8 @@ class Audio:
     self_test: SelfTest = field(factory=SelfTest)
 
 
-@frozen(unsafe_hash=False)
-class Button:
+@frozen(eq=False, repr=False)
+class Button(Value):
     """The push-to-talk button, between its pin and ground (or 3.3 V)."""
 
     pin: int | str = 17
@@ -193,8 +194,8 @@ class Button:
     double_press_ms: int = within(150, 1000, 350)
 
 
-@frozen(unsafe_hash=False)
-class OwnerButton:
+@frozen(eq=False, repr=False)
+class OwnerButton(Value):
     """A second button, behind a lid: the owner's."""
 
     pin: int | str
@@ -203,8 +204,8 @@ class OwnerButton:
     long_press_s: float = within(0.5, 30, 3)
 
 
-@frozen(unsafe_hash=False)
-class Lamp:
+@frozen(eq=False, repr=False)
+class Lamp(Value):
     """The status lamp. `pins`: one for led and pwm, red, green, blue for rgb."""
 
     kind: LampKind = LampKind.LED
@@ -212,8 +213,8 @@ class Lamp:
     active_high: bool = True
 
 
-@frozen(unsafe_hash=False)
-class Panel:
+@frozen(eq=False, repr=False)
+class Panel(Value):
     """What the visitor touches and sees."""
 
     button: Button = field(factory=Button)
@@ -221,32 +222,32 @@ class Panel:
     owner_button: OwnerButton | None = None
 
 
-@frozen(unsafe_hash=False)
-class Log:
+@frozen(eq=False, repr=False)
+class Log(Value):
     """What the daemon writes to its log (the journal, where systemd runs it)."""
 
     level: LogLevel = LogLevel.INFO
     transcripts: bool = False
 
 
-@frozen(unsafe_hash=False)
-class Metrics:
+@frozen(eq=False, repr=False)
+class Metrics(Value):
     """Figures for Prometheus, in a text file."""
 
     textfile: str
     interval_s: float = within(5, 300, 15)
 
 
-@frozen(unsafe_hash=False)
-class Webhook:
+@frozen(eq=False, repr=False)
+class Webhook(Value):
     """Where a fault and its end are told. The address often is a secret itself, and so lies where keys lie."""
 
     address: KeySource
     at_most_every_s: float = within(10, 86400, 60)
 
 
-@frozen(unsafe_hash=False)
-class Settings:
+@frozen(eq=False, repr=False)
+class Settings(Value):
     """All of kioskd.yaml."""
 
     endpoints: tuple[Endpoint, ...] = field(metadata={"items": (1, 16)})

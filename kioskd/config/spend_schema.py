@@ -7,6 +7,8 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from kioskd.value import Value
+
 
 def _within(low: float, high: float) -> float | None:
     found: float | None = field(default=None, metadata={"within": (low, high)})
@@ -17,8 +19,8 @@ def _price() -> float | None:
     return _within(0, 10000)
 
 
-@frozen(unsafe_hash=False)
-class Prices:
+@frozen(eq=False, repr=False)
+class Prices(Value):
     """What a seller takes, in units of `currency`. `rate`: what one of them is in the owner's currency.
 
     Tokens and characters by the million, hearing and speech (around a text model) by the minute. `text_of_models`: of
@@ -40,8 +42,8 @@ class Prices:
     text_of_models: Mapping[str, str] = field(factory=dict, metadata={"items": (0, 64)})
 
 
-@frozen(unsafe_hash=False)
-class Caps:
+@frozen(eq=False, repr=False)
+class Caps(Value):
     """The most that is spent in any 60 minutes, 24 hours and 31 days, in the owner's currency."""
 
     hour: float | None = _within(0, 100000)
@@ -54,8 +56,8 @@ class Caps:
         return (self.hour, self.day, self.month) != (None, None, None)
 
 
-@frozen(unsafe_hash=False)
-class Spend:
+@frozen(eq=False, repr=False)
+class Spend(Value):
     """What is written down of what answers cost, and where it ends."""
 
     ledger: bool = True
@@ -73,8 +75,8 @@ class Order(Enum):
     FASTEST = "fastest"
 
 
-@frozen(unsafe_hash=False)
-class Choice:
+@frozen(eq=False, repr=False)
+class Choice(Value):
     """Who is asked first. `by_hour`: "22:00-07:00" to an order, or to an endpoint's name."""
 
     order: Order = Order.FIXED

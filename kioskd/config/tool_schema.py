@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from kioskd.config.endpoint_schema import within
+from kioskd.value import Value
 
 
 class BuiltIn(Enum):
@@ -27,8 +28,8 @@ class ToolRunner(Enum):
     CHILD = "child"  # a plain child process: for development
 
 
-@frozen(unsafe_hash=False)
-class Action:
+@frozen(eq=False, repr=False)
+class Action(Value):
     """A command that a model may have run. `parameters` is the JSON Schema of its arguments, which come on stdin."""
 
     name: str
@@ -42,8 +43,8 @@ class Action:
     network: bool = False
 
 
-@frozen(unsafe_hash=False)
-class Tools:
+@frozen(eq=False, repr=False)
+class Tools(Value):
     """What a model may have done here, besides talking; without lines of its own: nothing."""
 
     built_in: tuple[BuiltIn, ...] = field(default=(), metadata={"items": (0, 4)})

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from kioskd.config.schema import Settings
+from kioskd.value import Value
 
 KEPT = 20
 MAX_CHANGED = 40  # keys that are named; more is another file altogether
@@ -18,8 +19,8 @@ MORE = "..."  # instead of the others
 BY_HAND, AS_FOUND = "edited by hand", "as it was found"
 
 
-@frozen(unsafe_hash=False)
-class Trial:
+@frozen(eq=False, repr=False)
+class Trial(Value):
     """On what terms a version is tried. `before`: the kiosk's health until then, as `trial.Health` writes it."""
 
     probation_s: float
@@ -28,8 +29,8 @@ class Trial:
     before: Mapping[str, Any]
 
 
-@frozen(unsafe_hash=False)
-class About:
+@frozen(eq=False, repr=False)
+class About(Value):
     """A version, without its text. `at`: UTC, as good as the clock was. `base`: what is gone back to."""
 
     how: str

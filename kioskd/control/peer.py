@@ -10,6 +10,8 @@ from enum import Enum
 
 from attrs import frozen
 
+from kioskd.value import Value
+
 GROUP = "kioskd"
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
@@ -24,8 +26,8 @@ class Right(Enum):
     ROOT = "root"  # whoever may hand in a secret
 
 
-@frozen
-class Peer:
+@frozen(eq=False, repr=False)
+class Peer(Value):
     """A process at the other end, as it was when it connected."""
 
     pid: int

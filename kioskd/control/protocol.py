@@ -16,6 +16,8 @@ from typing import Any
 
 from attrs import frozen
 
+from kioskd.value import Value
+
 VERSION = 1
 MAX_REQUEST_BYTES = 64 * 1024  # the longest text to be said, every character escaped, and as much again
 MAX_ANSWER_BYTES = 256 * 1024  # a status is about 3 KiB
@@ -30,8 +32,8 @@ class BadRequestError(ValueError):
     """A request that can't be understood; the message says why."""
 
 
-@frozen(unsafe_hash=False)
-class Request:
+@frozen(eq=False, repr=False)
+class Request(Value):
     """What a client wants: a verb, and what belongs to it."""
 
     verb: str

@@ -7,6 +7,7 @@ from enum import Enum
 from attrs import field, frozen
 
 from kioskd.dialogue.events import Bare, Fault, Link, OfTurn
+from kioskd.value import Value
 
 
 class State(Enum):
@@ -33,8 +34,8 @@ class Sign(Enum):
     FAULT = "fault"
 
 
-@frozen
-class View:
+@frozen(eq=False, repr=False)
+class View(Value):
     """What can be seen of the kiosk from outside: all that the lamp depends on, but level and time."""
 
     state: State
@@ -44,8 +45,8 @@ class View:
     limited: bool = False  # few questions can be answered
 
 
-@frozen
-class BeginUtterance:
+@frozen(eq=False, repr=False)
+class BeginUtterance(Value):
     """Record a turn's utterance, beginning `pre_roll_ms` ago, and send it as it grows.
 
     Negative: it begins only so long from now, when the kiosk's own sound has died away.
@@ -61,8 +62,8 @@ class AwaitSilence(OfTurn):
     __slots__ = ()
 
 
-@frozen
-class EndUtterance:
+@frozen(eq=False, repr=False)
+class EndUtterance(Value):
     """Record for `post_roll_ms` more, then end the utterance -> `UtteranceEnded`."""
 
     turn: int
@@ -81,8 +82,8 @@ class Ask(OfTurn):
     __slots__ = ()
 
 
-@frozen
-class AskAgain:
+@frozen(eq=False, repr=False)
+class AskAgain(Value):
     """Ask the utterance of a turn whose answer was cut once more, as `turn`."""
 
     turn: int
@@ -119,8 +120,8 @@ class CheckSound(OfTurn):
     __slots__ = ()
 
 
-@frozen
-class SayWords:
+@frozen(eq=False, repr=False)
+class SayWords(Value):
     """Say the words of an `OwnerSays`, as `turn` -> `AnswerAudio`..., `AnswerEnded`."""
 
     turn: int
@@ -133,8 +134,8 @@ class CancelAnswer(OfTurn):
     __slots__ = ()
 
 
-@frozen
-class Interrupt:
+@frozen(eq=False, repr=False)
+class Interrupt(Value):
     """The visitor broke into this answer after `heard_ms` of it."""
 
     turn: int
@@ -147,8 +148,8 @@ class ForgetVisitor(Bare):
     __slots__ = ()
 
 
-@frozen
-class Play:
+@frozen(eq=False, repr=False)
+class Play(Value):
     """Queue a piece of a turn's answer on the speaker -> `SpeakingStarted` at the first."""
 
     turn: int
@@ -167,8 +168,8 @@ class StopSpeaking(OfTurn):
     __slots__ = ()
 
 
-@frozen
-class GiveSign:
+@frozen(eq=False, repr=False)
+class GiveSign(Value):
     """Play a sign's sound -> `SignFinished`."""
 
     sign: Sign
@@ -180,8 +181,8 @@ class CutSign(Bare):
     __slots__ = ()
 
 
-@frozen
-class Show:
+@frozen(eq=False, repr=False)
+class Show(Value):
     """The lamp shows this from now on."""
 
     view: View

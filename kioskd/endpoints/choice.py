@@ -10,14 +10,15 @@ from attrs import define, field, frozen
 from kioskd.config.endpoint_schema import Endpoint
 from kioskd.config.spend_meaning import length_of, span_of
 from kioskd.config.spend_schema import Choice, Order
+from kioskd.value import Value
 
 MEASURED_TURNS = 20  # the latest: what is older says little of a network
 ENOUGH_TURNS = 3  # fewer are chance
 STALE_S = 86400.0  # after a day without a turn nobody knows how an endpoint is now: a bad spell is over, or a good one
 
 
-@frozen(unsafe_hash=False)
-class Measured:
+@frozen(eq=False, repr=False)
+class Measured(Value):
     """What was measured of one endpoint, lately. `minutes` of sound heard and spoken."""
 
     turns: int = 0

@@ -8,6 +8,8 @@ from enum import Enum
 
 from attrs import frozen
 
+from kioskd.value import Value
+
 FIRST_RETRY_S = 0.25  # a hiccup of the network is over before a visitor notices
 _SOON = 2  # doublings: 1 s, and no more for the next few attempts ...
 _SOON_ATTEMPTS = 4  # ... so that whatever was away for some seconds is noticed within a second of its return
@@ -34,8 +36,8 @@ class Kind(Enum):
     SETTINGS = "settings rejected"
 
 
-@frozen(unsafe_hash=False)
-class Failure:
+@frozen(eq=False, repr=False)
+class Failure(Value):
     """What was seen of it. `message` is one line without secrets; `code` is an error's code or type."""
 
     kind: Kind
@@ -46,8 +48,8 @@ class Failure:
     retry_after_s: float | None = None
 
 
-@frozen(unsafe_hash=False)
-class _Later:
+@frozen(eq=False, repr=False)
+class _Later(Value):
     after_s: float
 
 
@@ -69,13 +71,13 @@ class NextEndpoint(_Later):
     __slots__ = ()
 
 
-@frozen(unsafe_hash=False)
-class Renew:
+@frozen(eq=False, repr=False)
+class Renew(Value):
     """The session is over by its own limit: begin a new one at once."""
 
 
-@frozen(unsafe_hash=False)
-class OwnerMustAct:
+@frozen(eq=False, repr=False)
+class OwnerMustAct(Value):
     """No retry mends it; `remedy` is what the owner can do. Probed every `probe_s` all the same."""
 
     remedy: str

@@ -8,13 +8,14 @@ from typing import Protocol
 from attrs import frozen
 
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Link, LinkChanged, Transcript, Usage
+from kioskd.value import Value
 
 EndpointEvent = LinkChanged | AnswerAudio | AnswerEnded | Transcript | Usage
 Report = Callable[[EndpointEvent], None]
 
 
-@frozen(unsafe_hash=False)
-class LinkStatus:
+@frozen(eq=False, repr=False)
+class LinkStatus(Value):
     """The link as its owner sees it. Times are seconds of trio's clock."""
 
     endpoint: str

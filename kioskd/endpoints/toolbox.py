@@ -8,14 +8,15 @@ from typing import Any, Protocol
 from attrs import astuple, field, frozen
 
 from kioskd.dialogue.events import Usage
+from kioskd.value import Value
 
 ROUNDS_MAX = 5  # a turn: a model that calls more often goes round in circles
 CALLS_MAX = 8  # a round
 TOO_MANY = '{"error": "too many calls at once; this one was not run"}'
 
 
-@frozen(unsafe_hash=False)
-class ToolCall:
+@frozen(eq=False, repr=False)
+class ToolCall(Value):
     """The model wants a tool to be run. `arguments` is JSON as the model wrote it, valid or not."""
 
     call_id: str
@@ -23,8 +24,8 @@ class ToolCall:
     arguments: str
 
 
-@frozen(unsafe_hash=False)
-class ToolOffer:
+@frozen(eq=False, repr=False)
+class ToolOffer(Value):
     """A tool that the model may call. `parameters` is a JSON Schema."""
 
     name: str
@@ -32,8 +33,8 @@ class ToolOffer:
     parameters: Mapping[str, Any] = field(hash=False)
 
 
-@frozen(unsafe_hash=False)
-class Structured:
+@frozen(eq=False, repr=False)
+class Structured(Value):
     """Answers are JSON that satisfies `schema`: the member `spoken` is said, the whole goes to `Toolbox.answer`."""
 
     schema: Mapping[str, Any] = field(hash=False)

@@ -12,6 +12,7 @@ from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event, Fault, Link
 from kioskd.health.turns import TurnReport, TurnWatch
+from kioskd.value import Value
 
 KEPT_TURNS = 32  # as many as a line on a screen of 80 columns has room for
 
@@ -29,16 +30,16 @@ def outcome(report: TurnReport) -> str:
     return "interrupted" if report.interrupted else "answered"
 
 
-@frozen(unsafe_hash=False)
-class FaultNote:
+@frozen(eq=False, repr=False)
+class FaultNote(Value):
     """A fault that lasts. `since` in seconds of the daemon's clock."""
 
     cause: str
     since: float
 
 
-@frozen(unsafe_hash=False)
-class EndedTurn:
+@frozen(eq=False, repr=False)
+class EndedTurn(Value):
     """A turn that is over, without what was said in it. `at` in seconds of the daemon's clock."""
 
     report: TurnReport

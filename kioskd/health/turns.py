@@ -13,6 +13,7 @@ from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect, Sign, State
 from kioskd.dialogue.events import Event
 from kioskd.landmarks import TURN
+from kioskd.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ PASSING = (Sign.LISTENING, Sign.SENT, Sign.CONNECTION_LOST, Sign.FAULT)  # no tu
 TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
 
 
-@frozen(unsafe_hash=False)
-class TurnReport:
+@frozen(eq=False, repr=False)
+class TurnReport(Value):
     """One turn, over. Times in ms after the release of the button; None where it did not come to that."""
 
     turn: int

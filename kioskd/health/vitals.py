@@ -11,6 +11,7 @@ from enum import Enum
 from attrs import define, field, frozen
 
 from kioskd.config.schema import Endpoint
+from kioskd.value import Value
 
 LOOK_S = 5.0  # between two looks; the service manager's watchdog may want them closer
 RUNG_S = 10.0  # each rung gets so long to work. With LOOK_S, EXIT comes within 25 s of the last WATCHDOG=1
@@ -63,8 +64,8 @@ VITALS: Mapping[str, Vital] = {
 }
 
 
-@frozen(unsafe_hash=False)
-class Reading:
+@frozen(eq=False, repr=False)
+class Reading(Value):
     """One vital as it was read; ages in seconds on the monotonic clock.
 
     Attributes:
@@ -99,16 +100,16 @@ class Reading:
         return f"{self.name}: {still}, for {self.age_s:.0f} s"
 
 
-@frozen(unsafe_hash=False)
-class Step:
+@frozen(eq=False, repr=False)
+class Step(Value):
     """A rung to be taken now."""
 
     reading: Reading
     rung: Rung
 
 
-@frozen(unsafe_hash=False)
-class Verdict:
+@frozen(eq=False, repr=False)
+class Verdict(Value):
     """What one look found. `recovered` are the names of those that were stale at the look before."""
 
     stale: tuple[Reading, ...] = ()

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from kioskd.dialogue.effects import Sign, State, View
 from kioskd.dialogue.events import Fault, Link
+from kioskd.value import Value
 
 UPDATES_PER_SECOND = 20  # smooth to the eye, and 3 % of a core at most on software PWM
 FLASHES_PER_SECOND = 3  # WCAG 2.2, 2.3.1
@@ -22,8 +23,8 @@ LIT_FROM = 0.5  # the brightness from which a lamp that knows only on and off is
 _CLOCK_SLACK_MS = 0.05  # a wake-up that is early by a rounding error counts as on time
 
 
-@frozen
-class Light:
+@frozen(eq=False, repr=False)
+class Light(Value):
     """The light of the lamp: red, green and blue, each 0.0 (dark) to 1.0 (full), as duty cycles."""
 
     red: float
@@ -44,8 +45,8 @@ class Light:
 DARK = Light(0.0, 0.0, 0.0)
 
 
-@frozen
-class Step:
+@frozen(eq=False, repr=False)
+class Step(Value):
     """One piece of a pattern: so long, so bright (0.0 to 1.0), or as bright as the sound is loud."""
 
     ms: int
@@ -53,8 +54,8 @@ class Step:
     follows_level: bool = False
 
 
-@frozen
-class Pattern:
+@frozen(eq=False, repr=False)
+class Pattern(Value):
     """Steps that repeat. Each colour's strongest part is 1.0, so that the brightness is the steps' own."""
 
     name: str
@@ -113,8 +114,8 @@ _NO_MICROPHONE = Pattern("no microphone", _RED, _count(2))
 _NO_SPEAKER = Pattern("no speaker", _RED, _count(3))
 
 
-@frozen
-class Rule:
+@frozen(eq=False, repr=False)
+class Rule(Value):
     """Show the pattern where everything that is given here is so."""
 
     pattern: Pattern

@@ -7,6 +7,7 @@ from enum import Enum
 from attrs import frozen
 
 from kioskd.dialogue.events import AnswerAudio, AnswerEnded, Bare, Transcript, Usage
+from kioskd.value import Value
 
 
 class IllegalMove(Exception):  # noqa: N818  (the house's name for it)
@@ -38,8 +39,8 @@ class SessionReady(Bare):
     __slots__ = ()
 
 
-@frozen(repr=False, unsafe_hash=False)
-class SessionError:
+@frozen(eq=False, repr=False)
+class SessionError(Value):
     """The server complained. After a `fatal` one the session is over. `code` is its code, else its type.
 
     `setting_up` tells that it came instead of `session.updated`: the server rejects our settings.
@@ -51,30 +52,30 @@ class SessionError:
     setting_up: bool = False
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ChangeRefused:
+@frozen(eq=False, repr=False)
+class ChangeRefused(Value):
     """The server goes on, but not by the settings that were changed; `message` is its own."""
 
     message: str
 
 
-@frozen(repr=False, unsafe_hash=False)
-class Oddity:
+@frozen(eq=False, repr=False)
+class Oddity(Value):
     """Something was received that means nothing and changes nothing; `reason` is one line for the log."""
 
     reason: str
 
 
-@frozen(repr=False, unsafe_hash=False)
-class Saying:
+@frozen(eq=False, repr=False)
+class Saying(Value):
     """A piece of the text of a turn's answer, as it is spoken: an interrupted answer never gets a whole one."""
 
     turn: int
     text: str
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ToolWanted:
+@frozen(eq=False, repr=False)
+class ToolWanted(Value):
     """A turn's answer goes on when this tool has been called, and its result given to the session (`take_result`).
 
     `arguments` is what the model wrote, JSON or not.

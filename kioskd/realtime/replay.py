@@ -13,12 +13,13 @@ from attrs import frozen
 
 from kioskd.config.schema import Dialect
 from kioskd.dialogue.events import Speaker
+from kioskd.value import Value
 
 CONTINUE = "Continue."
 
 
-@frozen(unsafe_hash=False)
-class Said:
+@frozen(eq=False, repr=False)
+class Said(Value):
     """A piece of the conversation: its words, or (a visitor's, where nobody wrote them down) s16le mono at 24 kHz."""
 
     speaker: Speaker

@@ -5,10 +5,11 @@ from __future__ import annotations
 from attrs import frozen
 
 from kioskd.dialogue.events import Bare
+from kioskd.value import Value
 
 
-@frozen(repr=False, unsafe_hash=False)
-class SessionCreated:
+@frozen(eq=False, repr=False)
+class SessionCreated(Value):
     """`session.created`: from now on the server listens."""
 
     session_id: str | None = None
@@ -20,39 +21,39 @@ class SessionUpdated(Bare):
     __slots__ = ()
 
 
-@frozen(repr=False, unsafe_hash=False)
-class Committed:
+@frozen(eq=False, repr=False)
+class Committed(Value):
     """`input_audio_buffer.committed`. Some gateways leave `item_id` out."""
 
     item_id: str | None = None
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ItemAdded:
+@frozen(eq=False, repr=False)
+class ItemAdded(Value):
     """`conversation.item.added` (GA) or `.created` (beta)."""
 
     item_id: str | None = None
     role: str | None = None
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ResponseCreated:
+@frozen(eq=False, repr=False)
+class ResponseCreated(Value):
     """`response.created`. `turn` is our own metadata, where the server echoes it."""
 
     response_id: str | None = None
     turn: str | None = None
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ResponseProgress:
+@frozen(eq=False, repr=False)
+class ResponseProgress(Value):
     """Something of a response that brings no sound: an item, a part, a piece of text."""
 
     response_id: str | None = None
     item_id: str | None = None
 
 
-@frozen(repr=False, unsafe_hash=False)
-class AudioDelta:
+@frozen(eq=False, repr=False)
+class AudioDelta(Value):
     """A piece of an answer's sound. `pcm` may have an odd number of bytes."""
 
     response_id: str | None
@@ -61,8 +62,8 @@ class AudioDelta:
     pcm: bytes
 
 
-@frozen(repr=False, unsafe_hash=False)
-class _Text:
+@frozen(eq=False, repr=False)
+class _Text(Value):
     response_id: str | None
     item_id: str | None
     text: str
@@ -74,8 +75,8 @@ class AnswerText(_Text):
     __slots__ = ()
 
 
-@frozen(repr=False, unsafe_hash=False)
-class FunctionCall:
+@frozen(eq=False, repr=False)
+class FunctionCall(Value):
     """A whole call of a tool, within an answer. `arguments` is what the model wrote, JSON or not."""
 
     response_id: str | None
@@ -91,16 +92,16 @@ class AnswerTranscript(_Text):
     __slots__ = ()
 
 
-@frozen(repr=False, unsafe_hash=False)
-class QuestionTranscript:
+@frozen(eq=False, repr=False)
+class QuestionTranscript(Value):
     """The whole text of a visitor's item."""
 
     item_id: str | None
     text: str
 
 
-@frozen(repr=False, unsafe_hash=False)
-class Tokens:
+@frozen(eq=False, repr=False)
+class Tokens(Value):
     """`response.usage`. `cached_*` are parts of `input_*`."""
 
     input_text: int = 0
@@ -111,8 +112,8 @@ class Tokens:
     output_audio: int = 0
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ServerError:
+@frozen(eq=False, repr=False)
+class ServerError(Value):
     """An `error` event, or the error inside a failed response. `event_id` is ours, where it is echoed."""
 
     code: str | None = None
@@ -121,8 +122,8 @@ class ServerError:
     event_id: str | None = None
 
 
-@frozen(repr=False, unsafe_hash=False)
-class ResponseDone:
+@frozen(eq=False, repr=False)
+class ResponseDone(Value):
     """`response.done`: completed, cancelled, failed or incomplete (`reason` says by what)."""
 
     response_id: str | None = None
@@ -134,15 +135,15 @@ class ResponseDone:
     calls: tuple[FunctionCall, ...] = ()
 
 
-@frozen(repr=False, unsafe_hash=False)
-class Ignored:
+@frozen(eq=False, repr=False)
+class Ignored(Value):
     """An event that says nothing to a push-to-talk client, known or not."""
 
     type: str
 
 
-@frozen(repr=False, unsafe_hash=False)
-class Malformed:
+@frozen(eq=False, repr=False)
+class Malformed(Value):
     """Not an event at all. `reason` never quotes what was received, for it may be what somebody said."""
 
     reason: str

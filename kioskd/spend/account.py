@@ -12,6 +12,7 @@ from kioskd.dialogue import events as e
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import Event
 from kioskd.spend.prices import Amounts
+from kioskd.value import Value
 
 GRACE_S = 5.0  # after an answer's end its usage may still come; then it is estimated
 KEPT_TURNS = 16  # that are waited for, or whose usage may come late
@@ -22,8 +23,8 @@ CHARACTERS_A_TOKEN = 4  # of European languages, roughly
 CHARACTERS_A_SECOND = 15  # spoken, of the same languages
 
 
-@frozen(unsafe_hash=False)
-class Taken:
+@frozen(eq=False, repr=False)
+class Taken(Value):
     """What a turn took, to be booked. `late`: its estimate was booked already, and counts no more."""
 
     turn: int

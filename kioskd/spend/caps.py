@@ -11,6 +11,7 @@ from kioskd.config.spend_schema import Caps
 from kioskd.spend.lines import Moment
 from kioskd.spend.prices import nanos, shown
 from kioskd.spend.windows import DAY_S, HOUR_S, MONTH_S, Windows
+from kioskd.value import Value
 
 
 class Level(Enum):
@@ -24,8 +25,8 @@ class Level(Enum):
 SPANS = {"hour": (HOUR_S, "60 minutes"), "day": (DAY_S, "24 hours"), "month": (MONTH_S, "31 days")}
 
 
-@frozen(unsafe_hash=False)
-class Standing:
+@frozen(eq=False, repr=False)
+class Standing(Value):
     """How one cap stands. `spent`, `cap` in nanos; `wait_s`: how long it stays reached if nothing is spent."""
 
     span: str

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from kioskd.config.endpoint_schema import Endpoint, EndpointKind
 from kioskd.spend.prices import MINUTE_MS, Amounts, cost
+from kioskd.value import Value
 
 LOOK_BACK_DAYS = 14  # two of each weekday
 
@@ -28,8 +29,8 @@ def forecast(by_day: Sequence[int], days_gone: float, days_in_month: int) -> int
     return so_far + round(sum(recent) / whole_days * max(0.0, days_in_month - days_gone))
 
 
-@frozen(unsafe_hash=False)
-class Elsewhere:
+@frozen(eq=False, repr=False)
+class Elsewhere(Value):
     """What the same amounts would have cost at another endpoint; None where its prices don't cover them."""
 
     endpoint: str

@@ -11,12 +11,13 @@ import attrs
 from attrs import frozen
 
 from kioskd.spend.prices import Amounts
+from kioskd.value import Value
 
 MAX_LINE_BYTES = 4096
 
 
-@frozen(unsafe_hash=False)
-class Moment:
+@frozen(eq=False, repr=False)
+class Moment(Value):
     """When something was booked: seconds of the wall clock, and those since this boot, which no one can set."""
 
     wall_s: float
@@ -24,8 +25,8 @@ class Moment:
     boot: str
 
 
-@frozen(unsafe_hash=False)
-class Booking:
+@frozen(eq=False, repr=False)
+class Booking(Value):
     """What one turn took. `cost` in nanos of `currency`; `reverses`: an estimate of the same turn that counts no more.
 
     `number` grows with each line and never repeats. `wait_ms`: how long the first sound took, None: not known. `late`:
@@ -56,8 +57,8 @@ class Booking:
         return self.late or self.reverses != 0
 
 
-@frozen(unsafe_hash=False)
-class Note:
+@frozen(eq=False, repr=False)
+class Note(Value):
     """Something that happened to the money: a cap was reached, credits run low. `text` is one line for the owner."""
 
     number: int
@@ -65,8 +66,8 @@ class Note:
     text: str
 
 
-@frozen(unsafe_hash=False)
-class DaySum:
+@frozen(eq=False, repr=False)
+class DaySum(Value):
     """All turns of a day with one model, of the file that began with the line `file`, and how many there were."""
 
     number: int

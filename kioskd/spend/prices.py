@@ -12,6 +12,7 @@ from attrs import astuple, frozen
 from kioskd.config.endpoint_schema import By, Endpoint, EndpointKind
 from kioskd.config.spend_meaning import Texts, texts_of
 from kioskd.config.spend_schema import Prices
+from kioskd.value import Value
 
 NANO = 10**9
 MILLION = 10**6
@@ -19,8 +20,8 @@ MINUTE_MS = 60_000
 _DIGITS = 60  # prices have up to 15, amounts 12: nothing is rounded on the way
 
 
-@frozen(unsafe_hash=False)
-class Amounts:
+@frozen(eq=False, repr=False)
+class Amounts(Value):
     """What one answer took: tokens as in dialogue.events.Usage, sound in ms, characters that were spoken."""
 
     input_text: int = 0

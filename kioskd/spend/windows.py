@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from attrs import define, field, frozen
 
 from kioskd.spend.lines import Booking, DaySum, Line, Moment
+from kioskd.value import Value
 
 HOUR_S, DAY_S, MONTH_S = 3600.0, 86400.0, 31 * 86400.0
 # What is booked within so long is one sum, so that no window is more than 150 of them, which a Pi adds up at each look.
@@ -24,8 +25,8 @@ class _Sum:
     nanos: int
 
 
-@frozen(unsafe_hash=False)
-class Spent:
+@frozen(eq=False, repr=False)
+class Spent(Value):
     """Nanos in the last 60 minutes, 24 hours and 31 days."""
 
     hour: int = 0

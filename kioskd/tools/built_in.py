@@ -13,6 +13,7 @@ from kioskd.dialogue import effects as f
 from kioskd.dialogue.effects import Effect
 from kioskd.dialogue.events import AnswerEnded, Event, Speaker, Transcript
 from kioskd.endpoints.toolbox import ToolOffer
+from kioskd.value import Value
 
 QUIETEST = 10  # per cent: a visitor can't make the kiosk mute for the next words
 MAX_WORDS = 4000  # characters of an answer that is said again
@@ -30,8 +31,8 @@ class RefusedError(Exception):
     """Nothing was done; the text is for the model."""
 
 
-@frozen(unsafe_hash=False)
-class BuiltInTool:
+@frozen(eq=False, repr=False)
+class BuiltInTool(Value):
     """One of them. `do` takes turn and arguments, returns what JSON can hold, and may raise RefusedError."""
 
     offer: ToolOffer

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from kioskd.config.tool_schema import Action, Tools
+from kioskd.value import Value
 
 MAX_OUTPUT_BYTES = 64 * 1024
 _PIECE_BYTES = 16 * 1024
@@ -28,8 +29,8 @@ class NobodyKnowsError(Exception):
     """It may have been run, to its end or not; the text says what happened."""
 
 
-@frozen(unsafe_hash=False)
-class Ran:
+@frozen(eq=False, repr=False)
+class Ran(Value):
     """What came of a command. `code` is its exit code, negative for a signal; `output` what of stdout was taken."""
 
     code: int

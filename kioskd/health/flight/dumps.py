@@ -16,6 +16,7 @@ from attrs import frozen
 from kioskd import __version__
 from kioskd.health.flight.codec import encode_json
 from kioskd.health.flight.ring import Found
+from kioskd.value import Value
 
 KEPT_S = 900.0  # a record goes so far back
 DUMPS_AT_MOST = 20
@@ -31,8 +32,8 @@ class DumpError(OSError):
     """A record could not be kept, or is not there: one line for the owner."""
 
 
-@frozen(unsafe_hash=False)
-class Dump:
+@frozen(eq=False, repr=False)
+class Dump(Value):
     """One kept record. `at` in seconds of the wall clock."""
 
     path: Path

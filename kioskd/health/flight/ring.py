@@ -15,6 +15,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from kioskd.value import Value
+
 SIZE = 2 << 20  # bytes: 15 minutes with the kiosk speaking half of the time, in 20 pieces a second, are 1.4 MB
 LONGEST = 0xFFFF  # bytes of one record: the length has 16 bits, and a checkpoint is about 1500
 
@@ -30,16 +32,16 @@ class RingError(OSError):
     """There is no ring, or none that can be used: one line, with a remedy where there is one."""
 
 
-@frozen(unsafe_hash=False)
-class Record:
+@frozen(eq=False, repr=False)
+class Record(Value):
     """One record as it was found."""
 
     number: int
     text: bytes
 
 
-@frozen(unsafe_hash=False)
-class Found:
+@frozen(eq=False, repr=False)
+class Found(Value):
     """What a ring holds, the oldest record first. `clean`: whoever wrote it took leave."""
 
     records: list[Record]
