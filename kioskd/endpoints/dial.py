@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import trio
 from attrs import frozen
-from wsproto.utilities import RemoteProtocolError
 
 from kioskd.config.addresses import is_loopback
 from kioskd.config.schema import Endpoint
@@ -17,7 +16,7 @@ from kioskd.endpoints import tcp, tls
 from kioskd.endpoints.failures import DialError as DialError
 from kioskd.endpoints.failures import Headers, excerpt, refused_upgrade
 from kioskd.endpoints.policy import Failure, Kind
-from kioskd.endpoints.upgrade import UpgradeCut, UpgradeRefused
+from kioskd.endpoints.upgrade import NoWebSocket, UpgradeCut, UpgradeRefused
 from kioskd.endpoints.websocket import WebSocket
 
 MAX_MESSAGE_BYTES = 16 * 2**20  # messages of 3.4 MB were seen
@@ -94,7 +93,7 @@ async def _upgrade(
     except UpgradeRefused as error:
         failure = refused_upgrade(target.host, error.status, error.headers, error.body, headers)
         raise DialError(failure) from None
-    except (UpgradeCut, RemoteProtocolError, trio.BrokenResourceError) as error:
+    except (UpgradeCut, NoWebSocket, trio.BrokenResourceError) as error:
         raise DialError(_no_upgrade(target, headers, bytes(socket.answer), error)) from None
     except ValueError:
         message = f"{target.host}: the endpoint's url or headers hold characters that no HTTP request can hold"
@@ -116,7 +115,7 @@ def _no_upgrade(target: _Target, headers: Headers, answer: bytes, error: Excepti
     head, _, body = answer.partition(b"\r\n\r\n")
     if status is not None:
         return refused_upgrade(target.host, status, (), body, headers)
-    if isinstance(error, RemoteProtocolError):
+    if isinstance(error, NoWebSocket):
         why = excerpt(str(error).encode("utf-8", "replace"), headers) or type(error).__name__
         return Failure(Kind.LOST, f"{target.host}: does not speak WebSocket ({why})")
     words = excerpt(head.partition(b"\r\n")[0], headers)

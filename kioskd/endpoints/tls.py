@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from kioskd.endpoints import tcp
 from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.policy import Failure, Kind
 
@@ -52,7 +53,7 @@ class TlsStream(trio.abc.Stream):
     def __init__(self, stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> None:
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=tcp.without_codec(host))
         self._sending = trio.Lock()
 
     @property

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import h11
 import trio
-from wsproto import WSConnection
-from wsproto.events import AcceptConnection, Event, RejectConnection, RejectData, Request
-from wsproto.utilities import RemoteProtocolError
 
 RECEIVE_BYTES = 65536  # a quarter less processor time than 4 KiB
-_BLANK_LINE = re.compile(rb"\n\r?\n")  # the end of a header, as h11 takes it
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_NONCE_BYTES = 16
+_TARGET = re.compile(r"[\x21-\x7e]+")  # as h11 takes them
+_VALUE = re.compile(rb"(?:[^\0\s]+(?:[ \t]+[^\0\s]+)*)?")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r?\n)")
+_FIELD = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*")
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class UpgradeRefused(Exception):  # noqa: N818 - it is the server that errs, or the owner
     """The server answered the upgrade with something else than 101."""
 
-    def __init__(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
         super().__init__(f"HTTP {status}")
         self.status, self.headers, self.body = status, headers, body
 
@@ -27,63 +34,113 @@ class UpgradeCut(Exception):  # noqa: N818 - as above
     """The stream ended, or said too much, before the upgrade was answered."""
 
 
+class NoWebSocket(Exception):  # noqa: N818 - as above
+    """What is answered is no HTTP, or an acceptance that breaks the rules. The text says why."""
+
+
 async def upgrade(
-    stream: trio.abc.Stream, protocol: WSConnection, request: Request, answer: bytearray, answer_bytes_max: int
+    stream: trio.abc.Stream,
+    authority: str,
+    resource: str,
+    headers: Headers,
+    answer: bytearray,
+    answer_bytes_max: int,
 ) -> bytes:
     """Ask, and wait to be accepted; what came behind that. `answer`: gathers what comes, until it is accepted.
 
-    Raises UpgradeRefused, UpgradeCut, RemoteProtocolError, trio.BrokenResourceError, and ValueError for what no request
-    can hold.
+    Raises UpgradeRefused, UpgradeCut, NoWebSocket, trio.BrokenResourceError, and ValueError for what no request can
+    hold.
     """
-    await stream.send_all(_written(protocol, request))
-    refusal: RejectConnection | None = None
-    body = bytearray()
-    while len(answer) <= answer_bytes_max:
-        try:
-            data = await stream.receive_some(RECEIVE_BYTES)
-        except trio.BrokenResourceError:
-            data = b""
-        if not data:
-            break
-        answer += data
-        for end, event in _events(protocol, bytes(answer), len(answer) - len(data)):
-            match event:
-                case AcceptConnection():
-                    behind = bytes(answer[end:])
-                    answer.clear()
-                    return behind
-                case RejectConnection() if event.status_code >= 200:  # those below only announce an answer
-                    refusal = event
-                case RejectData() if refusal is not None:
-                    body += event.data
-                    if event.body_finished:
-                        raise UpgradeRefused(refusal.status_code, list(refusal.headers), bytes(body))
+    nonce = base64.b64encode(os.urandom(_NONCE_BYTES))
+    await stream.send_all(_request(authority, resource, headers, nonce))
+    begin = 0
+    while await _more(stream, answer, answer_bytes_max):
+        while blank := _BLANK_LINE.search(answer, begin):
+            status = _STATUS.match(answer, begin)
+            if status is None or int(status[1]) >= 200:
+                break
+            if int(status[1]) == 101:
+                _check(bytes(answer[begin : blank.start()]), nonce)
+                behind = bytes(answer[blank.end() :])
+                answer.clear()
+                return behind
+            begin = blank.end()  # it only announces an answer
+        if blank:
+            await _take_refusal(stream, answer, begin, answer_bytes_max)
     raise UpgradeCut
 
 
-def _events(protocol: WSConnection, answer: bytes, begin: int) -> Iterator[tuple[int, Event]]:
-    """What that means which has come from `begin` on, each with where its part ends. Raises RemoteProtocolError."""
-    for part_begin, part_end in _parts(answer, begin):
-        try:
-            protocol.receive_data(answer[part_begin:part_end])
-        except UnicodeError:  # the library takes a header for ASCII
-            raise RemoteProtocolError("a header of its answer is no ASCII") from None
-        for event in protocol.events():
-            yield part_end, event
-
-
-def _parts(answer: bytes, begin: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of what has come from `begin` on, cut behind blank lines: what follows may not be HTTP any more."""
-    for blank in _BLANK_LINE.finditer(answer, max(0, begin - 2)):
-        if blank.end() > begin:
-            yield begin, blank.end()
-            begin = blank.end()
-    if begin < len(answer):
-        yield begin, len(answer)
-
-
-def _written(protocol: WSConnection, request: Request) -> bytes:
+async def _more(stream: trio.abc.Stream, answer: bytearray, answer_bytes_max: int) -> bytes:
+    """What was read and added to the answer; nothing at the end, or where it is too much already."""
+    if len(answer) > answer_bytes_max:
+        return b""
     try:
-        return protocol.send(request)
-    except (UnicodeError, h11.LocalProtocolError):  # its text holds the header, and that the key
-        raise ValueError("no HTTP request can hold this") from None
+        data = bytes(await stream.receive_some(RECEIVE_BYTES))
+    except trio.BrokenResourceError:
+        return b""
+    answer += data
+    return data
+
+
+def _request(authority: str, resource: str, headers: Headers, nonce: bytes) -> bytes:
+    """Raises ValueError, without a header's value: that may be the key."""
+    host = authority.encode("ascii" if authority.isascii() else "idna")
+    fields = [
+        (b"Host", host),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Key", nonce),
+        (b"Sec-WebSocket-Version", b"13"),
+        *headers,
+    ]
+    held = all(_FIELD.fullmatch(name + b":") and _VALUE.fullmatch(value) for name, value in fields)
+    if not held or not _TARGET.fullmatch(resource):
+        raise ValueError("no HTTP request can hold this")
+    lines = [b"GET %s HTTP/1.1" % resource.encode(), *(b"%s: %s" % each for each in fields)]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _check(head: bytes, nonce: bytes) -> None:
+    """That it accepts this request, and nothing that nobody asked for. Raises NoWebSocket."""
+    said: dict[bytes, bytes] = {}
+    for line in head.splitlines()[1:]:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise NoWebSocket("a header that is none")
+        name = match[1].lower()
+        said[name] = b"%s, %s" % (said[name], match[2]) if name in said else match[2]
+    for name in (b"sec-websocket-extensions", b"sec-websocket-protocol"):
+        if said.get(name):
+            raise NoWebSocket(f"an unrecognized header {name.decode()}")
+    tokens = [token.strip().lower() for token in said.get(b"connection", b"").split(b",")]
+    if b"upgrade" not in tokens or said.get(b"upgrade", b"").lower() != b"websocket":
+        raise NoWebSocket("101 without an upgrade to WebSocket")
+    accept = base64.b64encode(hashlib.sha1(nonce + _GUID, usedforsecurity=False).digest())
+    if said.get(b"sec-websocket-accept") != accept:
+        raise NoWebSocket("it accepts another request")
+
+
+async def _take_refusal(stream: trio.abc.Stream, answer: bytearray, begin: int, answer_bytes_max: int) -> None:
+    """Read on to the end of its body. Raises UpgradeRefused, NoWebSocket, and UpgradeCut where it doesn't come."""
+    import h11  # hardly ever needed, and the start is the quicker without it
+
+    connection = h11.Connection(h11.CLIENT)
+    for ours in (h11.Request(method="GET", target="/", headers=[("Host", "")]), h11.EndOfMessage()):
+        connection.send(ours)
+    status, headers, body = 0, list[tuple[bytes, bytes]](), bytearray()
+    data = bytes(answer[begin:])
+    while data:
+        try:
+            connection.receive_data(data)
+            while (event := connection.next_event()) is not h11.NEED_DATA:
+                match event:
+                    case h11.Response():
+                        status, headers = event.status_code, list(event.headers)
+                    case h11.Data():
+                        body += event.data
+                    case _:  # the end of it
+                        raise UpgradeRefused(status, headers, bytes(body))
+        except h11.RemoteProtocolError as error:
+            raise NoWebSocket(str(error)) from None
+        data = await _more(stream, answer, answer_bytes_max)
+    raise UpgradeCut

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from trio_websocket import ConnectionClosed as ServerClosed
 from trio_websocket import wrap_server_stream
 from turns import Turns
-from wsproto.utilities import RemoteProtocolError
 
-from kioskd.endpoints.upgrade import UpgradeCut, UpgradeRefused
-from kioskd.endpoints.websocket import EVENTS_MAX, LAST_WORD_S, CloseReason, ConnectionClosed, WebSocket
+from kioskd.endpoints.upgrade import NoWebSocket, UpgradeCut, UpgradeRefused
+from kioskd.endpoints.websocket import FRAMES_MAX, LAST_WORD_S, CloseReason, ConnectionClosed, WebSocket
 
 PATIENCE_S = 60.0  # on the clock that jumps
 
@@ -140,11 +139,11 @@ async def test_a_flood_of_tiny_frames_lets_the_others_run(flood: bytes, autojump
         wire.say(frame(MORE, b"end") if first else frame(TEXT, b"end"))
         while True:
             messages = await socket.get_messages()
-            assert len(messages) <= EVENTS_MAX
+            assert len(messages) <= FRAMES_MAX
             if messages[-1] in ("end", b"end"):
                 break
         nursery.cancel_scope.cancel()
-    assert turns.count >= 10_000 / EVENTS_MAX - 1
+    assert turns.count >= 10_000 / FRAMES_MAX - 1
 
 
 async def test_a_reader_does_not_wait_for_a_sender_that_is_stuck(autojump_clock: Any) -> None:
@@ -384,16 +383,38 @@ async def test_an_answer_may_come_in_any_pieces_and_after_others() -> None:
 
 @pytest.mark.parametrize("header", [b"Sec-WebSocket-Extensions: x-deflate", b"Sec-WebSocket-Protocol: realtime"])
 async def test_what_nobody_asked_for_is_refused(header: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="unrecognized"):
+    with pytest.raises(NoWebSocket, match="unrecognized"):
         await opens(lambda right: [right.replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n")])
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b"Connection: Upgrade", b"Connection: keep-alive"),
+        (b"Upgrade: websocket", b"Upgrade: h2c"),
+        (b"Upgrade: websocket", b"Upgrade: websocket\r\nno header"),
+        (b"Upgrade: websocket", b"Upgrade: websocket\r\nno\xff: header"),
+    ],
+)
+async def test_an_acceptance_has_all_that_belongs_to_it(part: bytes, other: bytes) -> None:
+    with pytest.raises(NoWebSocket):
+        await opens(lambda right: [right.replace(part, other)])
+
+
+async def test_an_acceptance_may_say_it_in_any_case_and_say_more() -> None:
+    def chatty(right: bytes) -> list[bytes]:
+        right = right.replace(b"Connection: Upgrade", b"connection:keep-alive ,\tupgrade \r\nX-Latin: \xe9\r\nEmpty:")
+        return [right.replace(b"Upgrade: websocket", b"UPGRADE:  WebSocket")]
+
+    await opens(chatty)
 
 
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", RemoteProtocolError),
-        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: \xff\r\n\r\n", RemoteProtocolError),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", RemoteProtocolError),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", NoWebSocket),
+        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: \xff\r\n\r\n", NoWebSocket),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", NoWebSocket),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, UpgradeCut),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, UpgradeCut),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + b"x" * 6000, UpgradeCut),
@@ -413,12 +434,19 @@ async def test_much_that_comes_with_the_upgrade_does_not_refuse_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resource", "value"), [("/v1?name=é", b"x"), ("/v1", b"sk-secret\n"), ("/v1", b"sk-\0secret")]
+    ("resource", "name", "value"),
+    [
+        ("/v1?name=é", b"X-Key", b"x"),
+        ("/v1", b"X-Key", b"sk-secret\n"),
+        ("/v1", b"X-Key", b"sk-\0secret"),
+        ("/v1", b"X Key", b"sk-secret"),
+        ("/v1", b"X-Key: a\r\nY", b"sk-secret"),
+    ],
 )
-async def test_what_no_request_can_hold_is_told_without_the_key(resource: str, value: bytes) -> None:
+async def test_what_no_request_can_hold_is_told_without_the_key(resource: str, name: bytes, value: bytes) -> None:
     wire = Wire()
     with pytest.raises(ValueError) as caught:
-        await WebSocket(wire, 100).open("here", resource, [(b"X-Key", value)], 5000)
+        await WebSocket(wire, 100).open("here", resource, [(name, value)], 5000)
     assert "secret" not in str(caught.value) and wire.sent == []
 
 
