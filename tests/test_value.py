@@ -5,10 +5,11 @@ from __future__ import annotations
 from unittest.mock import ANY
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kioskd.value import Value
+from kioskd.value import Changing, Value
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -25,6 +26,12 @@ class Own:
     text: str = ""
     key: str = attrs.field(default="", repr=False)
     asked_at: float = attrs.field(default=0.0, eq=False)
+
+
+@attrs.define(eq=False, repr=False)
+class Moving(Changing):
+    turn: int
+    text: str = ""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -62,3 +69,12 @@ def test_what_says_all_by_its_class_is_told_apart() -> None:
 
 def test_others_may_know_better() -> None:
     assert Shared(1) == ANY and Shared(1) != (1, "", "", 0.0)
+
+
+def test_what_changes_is_compared_as_it_is_now_and_has_no_hash() -> None:
+    moving = Moving(1)
+    assert moving == Moving(1) != Moving(2)
+    moving.turn = 2
+    assert moving == Moving(2) and repr(moving) == "Moving(turn=2, text='')"
+    with pytest.raises(TypeError):
+        hash(moving)

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from kioskd.audio.utterance import Utterance
 from kioskd.dialogue.events import FaultCleared, FaultRaised
-from kioskd.value import Value
+from kioskd.value import Changing, Value
 
 
 class CaptureDevice(Protocol):
@@ -80,8 +80,8 @@ class Listener(Protocol):
         """The device was lost, or is back."""
 
 
-@define
-class Vitals:
+@define(eq=False, repr=False)
+class Vitals(Changing):
     """How the thread is, for the watchdog and the owner: written by the thread, read anywhere."""
 
     heartbeat: float = 0.0

@@ -24,12 +24,13 @@ from kioskd.dialogue.effects import (
 from kioskd.dialogue.events import Link
 from kioskd.dialogue.surroundings import Surroundings
 from kioskd.dialogue.turn import RESUMED_AT_MOST, Question, Turn
+from kioskd.value import Changing
 
 HELD_AFTER_S = 0.3  # a tap is shorter (panel.button.tap_ms)
 
 
-@define
-class Scene:
+@define(eq=False, repr=False)
+class Scene(Changing):
     """The conversation as it stands, and the effects of the event at hand. Bounded: one turn, and no sound."""
 
     settings: Conversation

@@ -23,6 +23,7 @@ from kioskd.dialogue.events import (
     Tapped,
     Tick,
 )
+from kioskd.value import Changing
 
 SIGN_SHOWN_S = 1.5  # long enough to be seen by somebody who looks up from the button
 SIGN_SOUNDS_AT_MOST_S = 8.0  # a sound whose end is never reported counts as over; a spoken apology is shorter
@@ -36,8 +37,8 @@ UNMEASURED_TAIL_MS = 150  # a furnished room, a loudspeaker on a wire
 CANCELLED = frozenset({Echo.HARDWARE, Echo.SOFTWARE})  # the kiosk's own sound is taken out of what is recorded
 
 
-@define
-class Surroundings:
+@define(eq=False, repr=False)
+class Surroundings(Changing):
     """All times are seconds of the caller's clock."""
 
     settings: Conversation

@@ -7,6 +7,7 @@ from attrs import define
 from kioskd.config.schema import Conversation
 from kioskd.dialogue.effects import Announce, Ask, CheckSound, RepeatAnswer, SayWords, TestSound
 from kioskd.dialogue.events import Ending
+from kioskd.value import Changing
 
 RESUMED_AT_MOST = 2  # an answer that is cut a third time is not going to be whole
 OWN_WORDS_S = 15.0  # to find them: a self-test takes six
@@ -16,8 +17,8 @@ PLAY_OUT_MARGIN_S = 13.0  # what the longest sign before it (8 s), underruns and
 Question = type[Ask | RepeatAnswer | Announce | TestSound | CheckSound | SayWords]
 
 
-@define
-class Turn:
+@define(eq=False, repr=False)
+class Turn(Changing):
     """What the dialogue remembers of the current turn. All times are seconds of the caller's clock."""
 
     number: int

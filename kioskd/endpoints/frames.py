@@ -27,8 +27,8 @@ class Frame(Value):
     payload: bytes
 
 
-@frozen
-class CloseReason:
+@frozen(eq=False, repr=False)
+class CloseReason(Value):
     """Why a connection ended: the close frame's code (RFC 6455, 7.4) and words."""
 
     code: int

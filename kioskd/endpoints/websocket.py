@@ -38,7 +38,7 @@ class ConnectionClosed(Exception):  # noqa: N818 - the field's name for it
         self.reason = reason
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class WebSocket:
     """To be opened once, and closed by whoever opened the stream. One task receives; any may send."""
 
