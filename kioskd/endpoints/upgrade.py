@@ -6,18 +6,22 @@ import base64
 import hashlib
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import NoReturn
 
 import trio
 
 RECEIVE_BYTES = 65536  # a quarter less processor time than 4 KiB
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NONCE_BYTES = 16
-_TARGET = re.compile(r"[\x21-\x7e]+")  # as h11 takes them
-_VALUE = re.compile(rb"(?:[^\0\s]+(?:[ \t]+[^\0\s]+)*)?")
+_TARGET = re.compile(r"[\x21-\x7e]+")
+_NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[^\0\r\n\v\f]*")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r?\n)")
-_FIELD = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*")
+_STATUS = re.compile(rb"HTTP/1\.\d ([1-9]\d\d)(?: |\r?\n)")
+_HTTP = b"HTTP/"  # what any answer begins with
+_FOLDED = re.compile(rb"\r?\n[ \t]+")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -53,9 +57,9 @@ async def upgrade(
     """
     nonce = base64.b64encode(os.urandom(_NONCE_BYTES))
     await stream.send_all(_request(authority, resource, headers, nonce))
-    begin = 0
+    begin = searched = 0
     while await _more(stream, answer, answer_bytes_max):
-        while blank := _BLANK_LINE.search(answer, begin):
+        while blank := _BLANK_LINE.search(answer, max(begin, searched - 2)):
             status = _STATUS.match(answer, begin)
             if status is None or int(status[1]) >= 200:
                 break
@@ -67,6 +71,9 @@ async def upgrade(
             begin = blank.end()  # it only announces an answer
         if blank:
             await _take_refusal(stream, answer, begin, answer_bytes_max)
+        if not _HTTP.startswith(answer[begin : begin + len(_HTTP)]):
+            raise NoWebSocket("its answer is no HTTP")
+        searched = len(answer)
     raise UpgradeCut
 
 
@@ -93,7 +100,7 @@ def _request(authority: str, resource: str, headers: Headers, nonce: bytes) -> b
         (b"Sec-WebSocket-Version", b"13"),
         *headers,
     ]
-    held = all(_FIELD.fullmatch(name + b":") and _VALUE.fullmatch(value) for name, value in fields)
+    held = all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) and value == value.strip() for name, value in fields)
     if not held or not _TARGET.fullmatch(resource):
         raise ValueError("no HTTP request can hold this")
     lines = [b"GET %s HTTP/1.1" % resource.encode(), *(b"%s: %s" % each for each in fields)]
@@ -102,25 +109,24 @@ def _request(authority: str, resource: str, headers: Headers, nonce: bytes) -> b
 
 def _check(head: bytes, nonce: bytes) -> None:
     """That it accepts this request, and nothing that nobody asked for. Raises NoWebSocket."""
-    said: dict[bytes, bytes] = {}
-    for line in head.splitlines()[1:]:
-        match = _FIELD.fullmatch(line)
-        if match is None:
+    said = defaultdict[bytes, list[bytes]](list)
+    for line in _FOLDED.sub(b" ", head).split(b"\n")[1:]:
+        name, colon, value = line.removesuffix(b"\r").partition(b":")
+        if not (colon and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
             raise NoWebSocket("a header that is none")
-        name = match[1].lower()
-        said[name] = b"%s, %s" % (said[name], match[2]) if name in said else match[2]
+        said[name.lower()].append(value.strip(b" \t"))
     for name in (b"sec-websocket-extensions", b"sec-websocket-protocol"):
-        if said.get(name):
+        if any(said[name]):
             raise NoWebSocket(f"an unrecognized header {name.decode()}")
-    tokens = [token.strip().lower() for token in said.get(b"connection", b"").split(b",")]
-    if b"upgrade" not in tokens or said.get(b"upgrade", b"").lower() != b"websocket":
+    tokens = [token.strip().lower() for token in b",".join(said[b"connection"]).split(b",")]
+    if b"upgrade" not in tokens or [value.lower() for value in said[b"upgrade"]] != [b"websocket"]:
         raise NoWebSocket("101 without an upgrade to WebSocket")
     accept = base64.b64encode(hashlib.sha1(nonce + _GUID, usedforsecurity=False).digest())
-    if said.get(b"sec-websocket-accept") != accept:
+    if said[b"sec-websocket-accept"] != [accept]:
         raise NoWebSocket("it accepts another request")
 
 
-async def _take_refusal(stream: trio.abc.Stream, answer: bytearray, begin: int, answer_bytes_max: int) -> None:
+async def _take_refusal(stream: trio.abc.Stream, answer: bytearray, begin: int, answer_bytes_max: int) -> NoReturn:
     """Read on to the end of its body. Raises UpgradeRefused, NoWebSocket, and UpgradeCut where it doesn't come."""
     import h11  # hardly ever needed, and the start is the quicker without it
 
@@ -138,9 +144,11 @@ async def _take_refusal(stream: trio.abc.Stream, answer: bytearray, begin: int, 
                         status, headers = event.status_code, list(event.headers)
                     case h11.Data():
                         body += event.data
-                    case _:  # the end of it
+                    case h11.EndOfMessage():
                         raise UpgradeRefused(status, headers, bytes(body))
-        except h11.RemoteProtocolError as error:
-            raise NoWebSocket(str(error)) from None
+                    case _:  # of a version that nobody asked for
+                        raise NoWebSocket("its answer is no HTTP/1.1")
+        except (h11.RemoteProtocolError, ValueError):  # its text holds the answer, which may repeat the key
+            raise NoWebSocket("its answer is no HTTP") from None
         data = await _more(stream, answer, answer_bytes_max)
     raise UpgradeCut

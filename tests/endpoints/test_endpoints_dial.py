@@ -82,11 +82,56 @@ async def test_what_the_caller_raises_comes_out_as_it_is() -> None:
     assert caught.value is group
 
 
-@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"\0" * 5000, b"x" * 200_000])
-async def test_a_server_that_is_no_websocket_is_told_at_once(says: bytes) -> None:
-    async with raw_server(says) as port:
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"220 mail\r\n",
+        TLS_ALERT,
+        b"\0" * 5000,
+        b"x" * 200_000,
+        b"HTTP/1.1 000 x\r\n\r\n",
+    ],
+)
+async def test_a_server_that_is_no_websocket_is_told_at_once(says: bytes, closes: bool) -> None:
+    async with raw_server(says, closes=closes) as port:
         error = await failure(PATIENT, f"ws://127.0.0.1:{port}/")
-    assert error.failure.kind is Kind.LOST
+    assert error.failure.kind is Kind.LOST and "does not speak WebSocket" in str(error)
+
+
+async def test_a_server_that_says_nothing_and_goes() -> None:
+    async with raw_server(b"") as port:
+        error = await failure(PATIENT, f"ws://127.0.0.1:{port}/")
+    assert error.failure.kind is Kind.LOST and "closed the connection during the upgrade" in str(error)
+
+
+async def test_a_key_that_is_repeated_in_what_is_no_http_is_not_told() -> None:
+    key = "pass\\word12345678"
+    async with raw_server(b"HTTP/ERR %s unknown\r\n\r\n" % key.encode(), closes=False) as port:
+        with pytest.raises(DialError) as caught:
+            async with dial(PATIENT, [(b"api-key", key.encode())], f"ws://127.0.0.1:{port}/"):
+                pass
+    assert "word1234" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ws://m\u00fcsli.localhost:{port}/", "ws://LOCALHOST:{port}/"])
+async def test_a_name_may_have_any_letters(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As IDNA writes them, in the resolver's question and in the Host header."""
+    asked: list[bytes] = []
+
+    async def open_stream(host: str | bytes, port: int) -> trio.SocketStream:
+        asked.append(trio._socket.encode_hostname(host) if isinstance(host, str) else host)
+        return await real("127.0.0.1", port)
+
+    real = trio.open_tcp_stream
+    monkeypatch.setattr(trio, "open_tcp_stream", open_stream)
+    async with server() as port, dial(SETTINGS, HEADERS, url.format(port=port)):
+        pass
+    assert asked in ([b"xn--msli-0ra.localhost"], [b"localhost"])
 
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -394,6 +397,10 @@ async def test_what_nobody_asked_for_is_refused(header: bytes) -> None:
         (b"Upgrade: websocket", b"Upgrade: h2c"),
         (b"Upgrade: websocket", b"Upgrade: websocket\r\nno header"),
         (b"Upgrade: websocket", b"Upgrade: websocket\r\nno\xff: header"),
+        (b"Upgrade: websocket", b"Upgrade: websocket\r\nX: a\0b"),
+        (b"Upgrade: websocket\r\n", b"Upgrade: websocket\r"),
+        (b"Upgrade: websocket", b"Upgrade: websocket\r\nUpgrade: h2c"),
+        (b"HTTP/1.1 101", b"HTTP/2.0 101"),
     ],
 )
 async def test_an_acceptance_has_all_that_belongs_to_it(part: bytes, other: bytes) -> None:
@@ -403,7 +410,10 @@ async def test_an_acceptance_has_all_that_belongs_to_it(part: bytes, other: byte
 
 async def test_an_acceptance_may_say_it_in_any_case_and_say_more() -> None:
     def chatty(right: bytes) -> list[bytes]:
-        right = right.replace(b"Connection: Upgrade", b"connection:keep-alive ,\tupgrade \r\nX-Latin: \xe9\r\nEmpty:")
+        right = right.replace(
+            b"Connection: Upgrade", b"connection:keep-alive\r\nConnection: x ,\tupgrade \r\nX: \xe9\r\nY:"
+        )
+        right = right.replace(b"Switching Protocols\r\n", b"Switching Protocols\nFolded: a\r\n \tb\r\n")
         return [right.replace(b"Upgrade: websocket", b"UPGRADE:  WebSocket")]
 
     await opens(chatty)
@@ -418,6 +428,8 @@ async def test_an_acceptance_may_say_it_in_any_case_and_say_more() -> None:
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, UpgradeCut),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, UpgradeCut),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + b"x" * 6000, UpgradeCut),
+        (b"HTTP/2.0 103 Early Hints\r\n\r\n", NoWebSocket),
+        (b"HTTP/1.1 401 No\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", NoWebSocket),
         (b"HTTP/1.1 204 No Content\r\n\r\n", UpgradeRefused),
         (b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", UpgradeRefused),
     ],
@@ -426,6 +438,49 @@ async def test_whatever_else_is_answered_is_told(answer: bytes, error: type[Exce
     for hang_up in (True, False):
         with pytest.raises(error):
             await opens(lambda _: [answer], hang_up)
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "end"),
+    [(b"X: a", b" ", b"b\r\n"), (b"X:", b" ", b"\0\r\n"), (b"", b"a:\r\n", b""), (b"X: a", b"\n ", b"\n")],
+)
+async def test_a_long_header_does_not_keep_the_others_from_running(begin: bytes, more: bytes, end: bytes) -> None:
+    """Four times as much takes some four times as long: a pattern that tries each blank anew would take sixteen."""
+
+    async def takes_s(number: int) -> float:
+        header = b"Upgrade: websocket\r\n" + begin + more * number + end
+        began = time.thread_time()
+        with contextlib.suppress(NoWebSocket):
+            await opens(lambda right: [right.replace(b"Upgrade: websocket\r\n", header)])
+        return time.thread_time() - began
+
+    short, long = [min([await takes_s(number) for _ in range(3)]) for number in (20_000, 80_000)]
+    assert long < 10 * short
+
+
+async def test_a_connection_that_breaks_is_told() -> None:
+    class Breaking(Wire):
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            raise trio.BrokenResourceError
+
+    with pytest.raises(UpgradeCut):
+        await WebSocket(Breaking(), 100).open("here", "/v1", [], 5000)
+
+
+async def test_no_two_requests_and_no_two_frames_are_masked_alike() -> None:
+    """RFC 6455, 4.1 and 5.3: 16 bytes, and 4, that nobody can foresee."""
+    nonces, keys = set(), set()
+    for _ in range(3):
+        wire = Wire()
+        with trio.move_on_after(0.01):
+            await WebSocket(wire, 100).open("here", "/v1", [], 5000)
+        nonces.add(b"".join(wire.sent).partition(b"Sec-WebSocket-Key: ")[2].split(b"\r\n")[0])
+        socket, wire = await upgraded()
+        await socket.send_message("one", "one")
+        data = b"".join(wire.sent)
+        keys |= {data[2:6], data[11:15]}
+    assert len(nonces) == 3 and {len(base64.b64decode(nonce)) for nonce in nonces} == {16}
+    assert len(keys) == 6
 
 
 async def test_much_that_comes_with_the_upgrade_does_not_refuse_it() -> None:
@@ -440,7 +495,9 @@ async def test_much_that_comes_with_the_upgrade_does_not_refuse_it() -> None:
         ("/v1", b"X-Key", b"sk-secret\n"),
         ("/v1", b"X-Key", b"sk-\0secret"),
         ("/v1", b"X Key", b"sk-secret"),
-        ("/v1", b"X-Key: a\r\nY", b"sk-secret"),
+        ("/v1", b"X-Key: a", b"sk-secret"),
+        ("/v1", b"X-Key", b"sk-secret\rX: y"),
+        ("/v1", b"X-Key", b"sk-secret "),
     ],
 )
 async def test_what_no_request_can_hold_is_told_without_the_key(resource: str, name: bytes, value: bytes) -> None:
