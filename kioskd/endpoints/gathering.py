@@ -1,4 +1,4 @@
-"""When to look at what the endpoint sends: at once, or, of an answer that is well ahead, five times a second. PURE.
+"""When to look at what the endpoint sends: at once, or, of an answer that is well ahead, a few times a second. PURE.
 
 An answer comes several times faster than it is heard. Each look at the wire costs the same, whether one piece of sound
 waits there or ten, and on a small machine that is most of what an answer costs.
@@ -14,11 +14,13 @@ from attrs import define, field
 from kioskd.dialogue.events import AnswerAudio
 from kioskd.realtime.events import Saying, SessionEvent
 
-NAP_S = 0.18  # a ping or a close frame may wait that long; what five times real time brings meanwhile fits a read
-AHEAD_S = 0.75  # of sound in store when the wire is left alone: some naps, and the link's jitter
+READ_BYTES = 98_304  # at a time
+AHEAD_S = 0.5  # of sound in store when the wire is left alone for the first time
+NAPS_AHEAD = 4  # of the sound in store, a nap is no more than this part: the link's jitter needs some, too
+NAP_MAX_S = 0.25  # a ping or a close frame may wait that long; what five times real time brings meanwhile fits a read
 BYTES_PER_S = 66_000  # of an answer on the wire: 24,000 frames of 2 bytes in base64, and their frames of JSON
 _SOUND_BYTES = 2000  # whatever is shorter is no sound, and may be what somebody waits for
-_MORE_BYTES = 61_440  # so much at once: there is more
+_MORE_BYTES = 92_160  # so much at once: there is more
 _PAUSE_S = 0.3  # after it something new begins: nothing of it is in store
 
 
@@ -40,7 +42,10 @@ class Gathering:
 
     def nap_s(self, now: float) -> float:
         """How long to leave the wire alone: more than 0 only after sound, while plenty of it is in store."""
-        return NAP_S if _SOUND_BYTES <= self._size < _MORE_BYTES and self._heard_at - now >= AHEAD_S else 0.0
+        ahead_s = self._heard_at - now
+        if ahead_s < AHEAD_S or not _SOUND_BYTES <= self._size < _MORE_BYTES:
+            return 0.0
+        return min(ahead_s / NAPS_AHEAD, NAP_MAX_S)
 
 
 def with_sound_joined(events: Iterable[SessionEvent]) -> Iterator[SessionEvent]:

@@ -11,12 +11,13 @@ import trio
 
 from kioskd.endpoints import tcp
 from kioskd.endpoints.failures import DialError
+from kioskd.endpoints.gathering import READ_BYTES
 from kioskd.endpoints.policy import Failure, Kind
 
 CLOCK_CODES = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 NAME_CODES = frozenset({62, 63, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, EMAIL_, IP_ADDRESS_
-_RECEIVE_BYTES = 65536  # at once: as much as a nap's worth of an answer, see `gathering`
 _RECORD_BYTES = 16384  # no record is longer (RFC 8446, 5.1)
+_LONG_WRITE_BYTES = 24_000  # no chunk of a voice that speaks: one that goes again must let the other tasks run
 
 
 @cache
@@ -118,7 +119,7 @@ class TlsStream(trio.abc.Stream):
         return records
 
     async def _receive(self) -> None:
-        data = await self._stream.receive_some(_RECEIVE_BYTES)
+        data = await self._stream.receive_some(READ_BYTES)
         if data:
             self._incoming.write(data)
         else:
@@ -136,7 +137,7 @@ class TlsStream(trio.abc.Stream):
             taken = self._written_at_once(data)
             if taken < len(data):
                 await self._stream.send_all(data[taken:])
-            elif taken > _RECORD_BYTES:  # a long utterance that goes again must not keep the other tasks from running
+            elif taken > _LONG_WRITE_BYTES:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._sending.release()

@@ -19,9 +19,9 @@ from kioskd.endpoints import frames
 from kioskd.endpoints.frames import ABNORMAL_CLOSURE as ABNORMAL_CLOSURE
 from kioskd.endpoints.frames import CloseReason as CloseReason
 from kioskd.endpoints.frames import Frame, close_frame
-from kioskd.endpoints.gathering import Gathering
+from kioskd.endpoints.gathering import READ_BYTES, Gathering
 from kioskd.endpoints.incoming import Incoming
-from kioskd.endpoints.upgrade import RECEIVE_BYTES, upgrade
+from kioskd.endpoints.upgrade import upgrade
 
 FRAMES_MAX = 64  # at a time: a flood of tiny frames must not keep the other tasks from running
 LAST_WORD_S = 1.0  # for a close frame to leave: whoever receives waits for it, and the link may be stuck
@@ -210,7 +210,7 @@ class WebSocket:
         if nap_s:
             await trio.sleep(nap_s)
         try:
-            data = await self._stream.receive_some(RECEIVE_BYTES)
+            data = await self._stream.receive_some(READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
         if not data:

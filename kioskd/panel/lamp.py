@@ -171,7 +171,6 @@ def pattern_of(view: View) -> Pattern:
     return next(rule.pattern for rule in RULES if rule.applies(view))
 
 
-@lru_cache(maxsize=64)
 def _switched(pattern: Pattern) -> Pattern:
     """The same in fewer steps: on or off."""
     steps: list[Step] = []
@@ -182,6 +181,7 @@ def _switched(pattern: Pattern) -> Pattern:
     return Pattern(pattern.name, pattern.color, tuple(steps))
 
 
+@lru_cache(maxsize=64)  # as `pattern_of`
 def _shown(view: View, dims: bool) -> Pattern:
     pattern = pattern_of(view)
     return pattern if dims else _switched(pattern)

@@ -215,10 +215,10 @@ async def test_long_writes_that_the_kernel_takes_at_once_let_the_others_run(ca: 
     turns = Turns()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(turns.run)
-        for _ in range(8):
-            await ours.send_all(bytes(17_000))
+        for _ in range(5):  # the kernel takes no more than some
+            await ours.send_all(bytes(25_000))
         nursery.cancel_scope.cancel()
-    assert turns.count >= 4  # less the first and, by trio's own dice, the last
+    assert turns.count >= 3  # less the first and, by trio's own dice, the last
 
 
 async def test_a_write_that_the_kernel_takes_in_part_arrives_whole(ca: tuple[ssl.SSLContext, str]) -> None:
