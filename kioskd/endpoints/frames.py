@@ -10,7 +10,7 @@ from attrs import frozen
 from kioskd.value import Value
 
 MORE, TEXT, BYTES, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # opcodes
-FIN, RESERVED, OPCODE, MASK, SIZE = 0x80, 0x70, 0x0F, 0x80, 0x7F  # bits of a header's first two bytes
+FIN, RESERVED, OPCODE, MASK = 0x80, 0x70, 0x0F, 0x80  # bits of a header's first two bytes
 SHORT_MAX, IN_2_BYTES, IN_8_BYTES = 125, 126, 127  # what the second byte says of the payload's length
 IN_2_BYTES_MAX = 0xFFFF
 
