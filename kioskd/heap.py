@@ -10,7 +10,7 @@ from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE_BYTES = 128 * 1024  # glibc's own first choice
-_SELDOM = 10_000, 1000  # objects until a search; searches until one of older objects, too: a start has ten
+_SELDOM = 40_000, 1000  # objects until a search; searches until one of older objects, too: a start has three
 _USUAL = gc.get_threshold()
 
 

@@ -35,6 +35,7 @@ def kiosk(settings_file: str) -> None:
     from kioskd.dialogue.events import Event, Link, LinkChanged
 
     log.set_up(settings.log.level)
+    _use_mock_pins()
 
     async def run() -> None:
         heap.keep_small()  # as `composition.serve` does
@@ -55,6 +56,14 @@ def kiosk(settings_file: str) -> None:
             _tell(spent_ms)
 
     trio.run(run)
+
+
+def _use_mock_pins() -> None:
+    """Made here: by its name gpiozero looks for it in all packages that are installed. A Pi's lgpio it knows."""
+    from gpiozero import Device
+    from gpiozero.pins.mock import MockFactory
+
+    Device.pin_factory = MockFactory()
 
 
 def openai(port: str, ca: str, microphone: str, speaker: str) -> None:
