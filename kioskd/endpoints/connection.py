@@ -9,11 +9,12 @@ import trio
 
 from kioskd.config.schema import Conversation, Endpoint
 from kioskd.endpoints.alarm import Alarm
+from kioskd.endpoints.frames import ABNORMAL_CLOSURE, CloseReason
 from kioskd.endpoints.gathering import with_sound_joined
 from kioskd.endpoints.pending import PendingTurn
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.toolbox import Toolbox, ToolCall
-from kioskd.endpoints.websocket import ABNORMAL_CLOSURE, CloseReason, ConnectionClosed, WebSocket
+from kioskd.endpoints.websocket import ConnectionClosed, WebSocket
 from kioskd.realtime.codec import BYTES_PER_MS
 from kioskd.realtime.events import Awaiting, Phase, SessionEvent, SessionReady, ToolWanted
 from kioskd.realtime.replay import Said

@@ -1,6 +1,6 @@
 """What comes over a client's WebSocket: its messages, each whole, and its control frames (RFC 6455, 5 to 8). PURE.
 
-Nearly all of it is texts in one frame each; these take the short way.
+Nearly all of it is texts in one frame each, that come at once: these are not gathered first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from io import BytesIO, StringIO
 from kioskd.endpoints import frames
 from kioskd.endpoints.frames import CloseReason, Frame
 
-_WHOLE_TEXT = frames.FIN | frames.TEXT
 _KNOWN = frozenset({frames.MORE, frames.TEXT, frames.BYTES, frames.CLOSE, frames.PING, frames.PONG})
 _CODES_THAT_MEAN_NOTHING = frozenset({1004, 1005, 1006, 1015})  # RFC 6455, 7.4.1: never in a frame
 _LAST_STANDARD_CODE, _FIRST_FREE_CODE, _LAST_CODE = 1014, 3000, 4999
@@ -55,37 +54,10 @@ class Incoming:
 
         None: nothing, before more has come. After a CloseReason nothing else is to be taken.
         """
-        text = self._whole_text()
-        if text is not None:
-            return text
         try:
-            if self._left is None:
-                return self._begin_frame()
-            return self._go_on(self._left)
+            return self._begin_frame() if self._left is None else self._go_on(self._left)
         except _BrokenError as error:
             return error.reason
-
-    def _whole_text(self) -> str | None:
-        """The next frame, if it is a whole text without a fault and all of it is there."""
-        data, begin = self._data, self._at + 2
-        if self._left is not None or self._parts is not None or len(data) < begin or data[begin - 2] != _WHOLE_TEXT:
-            return None
-        size = data[begin - 1]
-        if size == frames.IN_2_BYTES:
-            size = int.from_bytes(data[begin : begin + 2], "big")
-            begin += 2
-            if size <= frames.SHORT_MAX:  # the short form had to be used; or it is not all there
-                return None
-        elif size > frames.SHORT_MAX:
-            return None
-        if len(data) < begin + size or size > self._message_bytes_max:
-            return None
-        try:
-            text = data[begin : begin + size].decode()
-        except UnicodeDecodeError:
-            return None
-        self._at = begin + size
-        return text
 
     def _begin_frame(self) -> str | bytes | Frame | CloseReason | Unfinished | None:
         header = self._header()
@@ -101,13 +73,27 @@ class Incoming:
             self._at = begin + size
             payload = self._data[begin : self._at]
             return _goodbye(payload) if opcode == frames.CLOSE else Frame(opcode, payload)
-        self._begin_message(opcode)
+        if (opcode == frames.MORE) is (self._parts is None):
+            raise _BrokenError(frames.WRONG_FRAME, "a fragment without its message, or a message amid another")
         self._size += size
         if self._size > self._message_bytes_max:
             words = f"a message of more than {self._message_bytes_max} bytes"
             raise _BrokenError(frames.MESSAGE_TOO_BIG, words)
         self._at, self._last = begin, last
+        if opcode == frames.TEXT and last and begin + size <= len(self._data):
+            return self._whole_text(size)
+        if opcode == frames.TEXT:
+            self._parts, self._decoder = StringIO(), codecs.getincrementaldecoder("utf-8")()
+        elif opcode == frames.BYTES:
+            self._parts = BytesIO()
         return self._go_on(size)
+
+    def _whole_text(self, size: int) -> str:
+        begin, self._at, self._size = self._at, self._at + size, 0
+        try:
+            return self._data[begin : self._at].decode()
+        except UnicodeDecodeError:
+            raise _BrokenError(frames.WRONG_TEXT, "a text that is no UTF-8") from None
 
     def _header(self) -> tuple[int, int, int] | None:
         """(first byte, the payload's length, where that begins); None: it has not come yet."""
@@ -126,15 +112,6 @@ class Incoming:
         if not least < size < 2**63:
             raise _BrokenError(frames.WRONG_FRAME, "a length that is written in too many bytes")
         return first, size, self._at + end
-
-    def _begin_message(self, opcode: int) -> None:
-        """A frame of one begins. Raises _BrokenError where it is no part of what came before."""
-        if (opcode == frames.MORE) is (self._parts is None):
-            raise _BrokenError(frames.WRONG_FRAME, "a fragment without its message, or a message amid another")
-        if opcode == frames.TEXT:
-            self._parts, self._decoder = StringIO(), codecs.getincrementaldecoder("utf-8")()
-        elif opcode == frames.BYTES:
-            self._parts = BytesIO()
 
     def _go_on(self, left: int) -> str | bytes | Unfinished | None:
         """What has come of the frame under way; the message, if that was all of it."""

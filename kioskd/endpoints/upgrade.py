@@ -7,10 +7,11 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import NoReturn
 
 import trio
+
+from kioskd.endpoints.failures import Headers
 
 RECEIVE_BYTES = 65536  # a quarter less processor time than 4 KiB
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -22,8 +23,6 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.\d ([1-9]\d\d)(?: |\r?\n)")
 _HTTP = b"HTTP/"  # what any answer begins with
 _FOLDED = re.compile(rb"\r?\n[ \t]+")
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class UpgradeRefused(Exception):  # noqa: N818 - it is the server that errs, or the owner
@@ -64,7 +63,7 @@ async def upgrade(
             if status is None or int(status[1]) >= 200:
                 break
             if int(status[1]) == 101:
-                _check(bytes(answer[begin : blank.start()]), nonce)
+                _check_acceptance(bytes(answer[begin : blank.start()]), nonce)
                 behind = bytes(answer[blank.end() :])
                 answer.clear()
                 return behind
@@ -107,7 +106,7 @@ def _request(authority: str, resource: str, headers: Headers, nonce: bytes) -> b
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _check(head: bytes, nonce: bytes) -> None:
+def _check_acceptance(head: bytes, nonce: bytes) -> None:
     """That it accepts this request, and nothing that nobody asked for. Raises NoWebSocket."""
     said = defaultdict[bytes, list[bytes]](list)
     for line in _FOLDED.sub(b" ", head).split(b"\n")[1:]:

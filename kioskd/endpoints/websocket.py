@@ -16,9 +16,7 @@ import trio
 from attrs import define, field
 
 from kioskd.endpoints import frames
-from kioskd.endpoints.frames import ABNORMAL_CLOSURE as ABNORMAL_CLOSURE
-from kioskd.endpoints.frames import CloseReason as CloseReason
-from kioskd.endpoints.frames import Frame, close_frame
+from kioskd.endpoints.frames import ABNORMAL_CLOSURE, CloseReason, Frame, close_frame
 from kioskd.endpoints.gathering import READ_BYTES, Gathering
 from kioskd.endpoints.incoming import Incoming
 from kioskd.endpoints.upgrade import upgrade
@@ -152,9 +150,8 @@ class WebSocket:
             await self._stream.aclose()
 
     def _may_send(self, frame: Frame) -> bool:
-        if frame.opcode == frames.CLOSE:  # also when torn: perhaps nothing had left, and nothing follows it
-            return not self._said_goodbye
-        return not self._said_goodbye and not self._torn
+        # A goodbye also when torn: perhaps nothing had left, and nothing follows it.
+        return not self._said_goodbye and (frame.opcode == frames.CLOSE or not self._torn)
 
     async def _send(self, *outgoing: Frame) -> None:
         """In one write; then what is due. Raises ConnectionClosed."""

@@ -21,8 +21,9 @@ from trio_websocket import ConnectionClosed as ServerClosed
 from trio_websocket import wrap_server_stream
 from turns import Turns
 
+from kioskd.endpoints.frames import CloseReason
 from kioskd.endpoints.upgrade import NoWebSocket, UpgradeCut, UpgradeRefused
-from kioskd.endpoints.websocket import FRAMES_MAX, LAST_WORD_S, CloseReason, ConnectionClosed, WebSocket
+from kioskd.endpoints.websocket import FRAMES_MAX, LAST_WORD_S, ConnectionClosed, WebSocket
 
 PATIENCE_S = 60.0  # on the clock that jumps
 
@@ -467,12 +468,19 @@ async def test_a_connection_that_breaks_is_told() -> None:
         await WebSocket(Breaking(), 100).open("here", "/v1", [], 5000)
 
 
-async def test_no_two_requests_and_no_two_frames_are_masked_alike() -> None:
+async def test_the_host_header_holds_a_name_as_idna_writes_it(autojump_clock: Any) -> None:
+    wire = Wire()
+    with trio.move_on_after(1):
+        await WebSocket(wire, 100).open("m\u00fcsli.example:8443", "/v1", [], 5000)
+    assert b"\r\nHost: xn--msli-0ra.example:8443\r\n" in b"".join(wire.sent)
+
+
+async def test_no_two_requests_and_no_two_frames_are_masked_alike(autojump_clock: Any) -> None:
     """RFC 6455, 4.1 and 5.3: 16 bytes, and 4, that nobody can foresee."""
     nonces, keys = set(), set()
     for _ in range(3):
         wire = Wire()
-        with trio.move_on_after(0.01):
+        with trio.move_on_after(1):
             await WebSocket(wire, 100).open("here", "/v1", [], 5000)
         nonces.add(b"".join(wire.sent).partition(b"Sec-WebSocket-Key: ")[2].split(b"\r\n")[0])
         socket, wire = await upgraded()
