@@ -86,22 +86,29 @@ async def _upgrade(
     stream: trio.SocketStream | tls.TlsStream, settings: Endpoint, headers: Headers, target: _Target, deadline: float
 ) -> WebSocket:
     socket = WebSocket(stream, MAX_MESSAGE_BYTES)
-    try:
-        with trio.move_on_at(deadline):
-            await socket.open(target.authority, target.resource, list(headers), REFUSAL_BYTES)
-            return socket
-    except UpgradeRefused as error:
-        failure = refused_upgrade(target.host, error.status, error.headers, error.body, headers)
-        raise DialError(failure) from None
-    except (UpgradeCut, NoWebSocket, trio.BrokenResourceError) as error:
-        raise DialError(_no_upgrade(target, headers, bytes(socket.answer), error)) from None
-    except ValueError:
-        message = f"{target.host}: the endpoint's url or headers hold characters that no HTTP request can hold"
-        raise DialError(Failure(Kind.SETTINGS, message)) from None
+    with trio.move_on_at(deadline):
+        await open_socket(socket, target.host, target.authority, target.resource, headers)
+        return socket
     status = _status_of(bytes(socket.answer))
     if status is not None:  # it refused, but its body never ends
         raise DialError(refused_upgrade(target.host, status, (), b"", headers))
     raise DialError(_too_late(settings, target))
+
+
+async def open_socket(
+    socket: WebSocket, host: str, authority: str, resource: str, headers: Headers, hidden: Headers = ()
+) -> None:
+    """Upgrade. `hidden`: what is masked in the server's words besides our headers. Raises DialError."""
+    sent = [*headers, *hidden]
+    try:
+        await socket.open(authority, resource, headers, REFUSAL_BYTES)
+    except UpgradeRefused as error:
+        raise DialError(refused_upgrade(host, error.status, error.headers, error.body, sent)) from None
+    except (UpgradeCut, NoWebSocket, trio.BrokenResourceError) as error:
+        raise DialError(_no_upgrade(host, sent, bytes(socket.answer), error)) from None
+    except ValueError:
+        message = f"{host}: the endpoint's url or headers hold characters that no HTTP request can hold"
+        raise DialError(Failure(Kind.SETTINGS, message)) from None
 
 
 def _too_late(settings: Endpoint, target: _Target) -> Failure:
@@ -109,18 +116,18 @@ def _too_late(settings: Endpoint, target: _Target) -> Failure:
     return Failure(Kind.SILENCE, f"{target.host}: {waited}; does a firewall on the way block WebSockets?")
 
 
-def _no_upgrade(target: _Target, headers: Headers, answer: bytes, error: Exception) -> Failure:
+def _no_upgrade(host: str, headers: Headers, answer: bytes, error: Exception) -> Failure:
     """What came instead of an answer, or of all of it."""
     status = _status_of(answer)
     head, _, body = answer.partition(b"\r\n\r\n")
     if status is not None:
-        return refused_upgrade(target.host, status, (), body, headers)
+        return refused_upgrade(host, status, (), body, headers)
     if isinstance(error, NoWebSocket):
         why = excerpt(str(error).encode("utf-8", "replace"), headers) or type(error).__name__
-        return Failure(Kind.LOST, f"{target.host}: does not speak WebSocket ({why})")
+        return Failure(Kind.LOST, f"{host}: does not speak WebSocket ({why})")
     words = excerpt(head.partition(b"\r\n")[0], headers)
     said = f"; it says {words!r}" if words else "; does a firewall on the way block WebSockets?"
-    return Failure(Kind.LOST, f"{target.host}: closed the connection during the upgrade{said}")
+    return Failure(Kind.LOST, f"{host}: closed the connection during the upgrade{said}")
 
 
 def _status_of(answer: bytes) -> int | None:

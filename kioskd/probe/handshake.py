@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from urllib.parse import urlsplit
 
-import h11
 import trio
 
 from kioskd.config.schema import Endpoint, EndpointKind, Envelope
 from kioskd.endpoints import tcp, tls
-from kioskd.endpoints.dial import REFUSAL_BYTES
-from kioskd.endpoints.failures import DialError, Headers, refused_upgrade
+from kioskd.endpoints.dial import MAX_MESSAGE_BYTES, open_socket
+from kioskd.endpoints.failures import DialError
 from kioskd.endpoints.policy import Failure, Kind
 from kioskd.endpoints.text.model import ModelError
 from kioskd.endpoints.way_in import Door, open_door
+from kioskd.endpoints.websocket import WebSocket
 from kioskd.probe.results import Steps
 from kioskd.realtime import dialects
 
 _PORTS = {"wss": 443, "https": 443, "ws": 80, "http": 80}
 _ENCRYPTED = frozenset({"wss", "https"})
 _SOCKETS = frozenset({"wss", "ws"})
-_READ_BYTES = 65536
-_CLOSE = b"\x88\x82\0\0\0\0\x03\xe8"  # RFC 6455, 5.5.1: a masked close frame, 1000
 PARTING_S = 1.0
 
 
@@ -75,7 +70,7 @@ async def shake(endpoint: Endpoint, key: str, now: Callable[[], float] = trio.cu
         raise ModelError(Failure(Kind.SILENCE, message)) from None
     except DialError as error:
         raise ModelError(error.failure) from None
-    except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
+    except (OSError, trio.BrokenResourceError):
         raise ModelError(Failure(Kind.LOST, f"{host}: closed the connection during the upgrade")) from None
 
 
@@ -97,10 +92,11 @@ async def _shake(endpoint: Endpoint, door: Door, host: str, port: int, now: Call
             marks.append(now())
             tls_ms = (marks[-1] - marks[-2]) * 1000
         if parts.scheme in _SOCKETS:
-            await _upgrade(stream, door, host)
+            socket = await _upgrade(stream, door, host)
             marks.append(now())
             upgrade_ms = (marks[-1] - marks[-2]) * 1000
-            await _say_goodbye(stream)
+            with trio.move_on_after(PARTING_S):  # some accounts allow one connection, and count one that is merely gone
+                await socket.aclose()
         return Steps(name_ms, tcp_ms, tls_ms, upgrade_ms)
     finally:
         await trio.aclose_forcefully(stream)
@@ -123,49 +119,14 @@ async def _address_of(host: str, port: int) -> str:
     return str(found[0][4][0]) if found else host
 
 
-async def _upgrade(stream: trio.abc.Stream, door: Door, host: str) -> None:
-    """RFC 6455, 4.1; the other side's word is taken for it, since nothing is going to be said. Raises DialError."""
+async def _upgrade(stream: trio.abc.Stream, door: Door, host: str) -> WebSocket:
+    """Raises DialError."""
     parts = urlsplit(door.url)
-    sent: Headers = door.headers
-    ours = h11.Connection(h11.CLIENT)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    request = h11.Request(
-        method="GET",
-        target=target,
-        headers=[
-            (b"Host", parts.netloc.rpartition("@")[2].encode()),
-            (b"Upgrade", b"websocket"),
-            (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Key", base64.b64encode(secrets.token_bytes(16))),
-            (b"Sec-WebSocket-Version", b"13"),
-            *sent,
-        ],
-    )
-    await stream.send_all(ours.send(request) or b"")
-    status, headers, body = 0, [], bytearray()
-    while True:
-        event = ours.next_event()
-        if event is h11.NEED_DATA:
-            ours.receive_data(bytes(await stream.receive_some(_READ_BYTES)))
-        elif isinstance(event, h11.InformationalResponse) and event.status_code == 101:
-            return
-        elif isinstance(event, h11.Response):
-            status, headers = event.status_code, list(event.headers)
-        elif isinstance(event, h11.Data):
-            body += event.data
-        if status and (len(body) > REFUSAL_BYTES or isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed))):
-            break
-        if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-            raise DialError(Failure(Kind.LOST, f"{host}: closed the connection during the upgrade"))
-    raise DialError(refused_upgrade(host, status, headers, bytes(body), [*sent, (b"", _secret(door))]))
-
-
-async def _say_goodbye(stream: trio.abc.Stream) -> None:
-    """Some accounts allow one connection, and count one that is merely gone."""
-    with trio.move_on_after(PARTING_S), suppress(trio.BrokenResourceError):
-        await stream.send_all(_CLOSE)
-        while await stream.receive_some(_READ_BYTES):
-            pass
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    socket = WebSocket(stream, MAX_MESSAGE_BYTES)
+    hidden = [(b"", _secret(door))]
+    await open_socket(socket, host, parts.netloc.rpartition("@")[2], resource, door.headers, hidden)
+    return socket
 
 
 def _secret(door: Door) -> bytes:

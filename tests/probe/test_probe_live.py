@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import ssl
@@ -438,7 +440,12 @@ async def test_each_step_of_an_encrypted_connection_is_measured(tmp_path: Path) 
 
     async def answer(stream: trio.SSLStream[trio.SocketStream]) -> None:
         heard.append(bytes(await stream.receive_some()))
-        await stream.send_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+        nonce = heard[0].partition(b"Sec-WebSocket-Key: ")[2].split(b"\r\n")[0]
+        accept = base64.b64encode(
+            hashlib.sha1(nonce + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        )  # RFC 6455, 1.3
+        fields = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: " + accept
+        await stream.send_all(b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n\r\n")
         heard.append(bytes(await stream.receive_some()))
         await stream.transport_stream.aclose()
 
